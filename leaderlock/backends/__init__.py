@@ -1,0 +1,1 @@
+"""One module per store. Each is imported when a URL first names its scheme."""
