@@ -21,9 +21,7 @@ from leaderlock.errors import ConfigurationError
 
 DEFAULT_TTL = 10.0
 _ROUNDING = 1e-9
-_UNLIMITED = Capabilities(
-    linearizable=True, event_driven=True, min_ttl=0.0, max_ttl=math.inf
-)
+_UNLIMITED = Capabilities(linearizable=True, event_driven=True, min_ttl=0.0, max_ttl=math.inf)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

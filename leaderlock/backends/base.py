@@ -26,7 +26,7 @@ from typing import ClassVar, Self
 
 from leaderlock.capabilities import Capabilities
 from leaderlock.clock import BOOT_CLOCK, Clock
-from leaderlock.config import Option, StoreURL
+from leaderlock.url import Option, StoreURL
 from leaderlock.machine import LossReason
 
 

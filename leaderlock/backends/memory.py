@@ -22,7 +22,7 @@ from leaderlock.backends.base import (
     Waiting,
 )
 from leaderlock.capabilities import Capabilities
-from leaderlock.config import StoreURL
+from leaderlock.url import StoreURL
 from leaderlock.errors import ConfigurationError
 
 

@@ -1,0 +1,208 @@
+"""Keyword, mapping or file, URL query, environment, default: one frozen Config.
+
+The earlier layer wins, key by key. An unknown key is an error that names the known ones, so that
+a typing mistake cannot silently leave a default in force.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import tomllib
+import uuid
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any
+
+from leaderlock.errors import ConfigurationError
+from leaderlock.registry import find_backend
+from leaderlock.timing import DEFAULT_TTL, Timing
+from leaderlock.tokens import MAX_EPOCH
+from leaderlock.url import (
+    Option,
+    StoreURL,
+    mask_secret,
+    name,
+    seconds,
+    seconds_or_zero,
+    whole_number,
+)
+
+if TYPE_CHECKING:
+    from leaderlock.backends.base import Backend
+
+ENV_PREFIX = "LEADERLOCK_"
+MAX_METADATA_BYTES = 4096
+# Set by others for other ends than configuring an elector: read past, never refused.
+_FOREIGN_ENV = frozenset({"LEADERLOCK_SERVERS", "LEADERLOCK_TOKEN"})
+
+
+def _metadata(value: object) -> Mapping[str, Any]:
+    allowed = f"a mapping of names to JSON values, at most {MAX_METADATA_BYTES} bytes as JSON"
+    try:
+        if isinstance(value, str):
+            value = json.loads(value)
+        if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
+            raise ValueError(allowed)
+        encoded = json.dumps(dict(value), allow_nan=False)
+    except (TypeError, ValueError):
+        raise ValueError(allowed) from None
+    if len(encoded.encode()) > MAX_METADATA_BYTES:
+        raise ValueError(allowed)
+    return MappingProxyType(json.loads(encoded))
+
+
+# What identifies an election and a candidate: in every layer but the URL query.
+_IDENTITY = {
+    "url": Option(lambda value: value, "the store"),
+    "election": Option(name, "the name contended for"),
+    "candidate_id": Option(name, "this candidate; default: host, process and a random part"),
+    "metadata": Option(_metadata, "shown to everybody who asks who leads"),
+}
+# What every store understands: in the URL query too.
+_COMMON = {
+    "ttl": Option(seconds, f"the lease in seconds; default {DEFAULT_TTL:g}"),
+    "heartbeat": Option(seconds, "seconds between renewals; default: a third of the window"),
+    "request_timeout": Option(seconds, "seconds for one request; default: heartbeat"),
+    "stop_grace": Option(seconds_or_zero, "seconds by which belief ends earlier; default 0"),
+    "drain_timeout": Option(seconds, "seconds a resignation waits for work; default: the window"),
+    "namespace": Option(name, "keeps applications apart; default leaderlock"),
+    "epoch": Option(whole_number(0, MAX_EPOCH), "incarnation of the store; default 1"),
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Config:
+    """Everything that an elector or a client needs to know, checked."""
+
+    url: StoreURL
+    backend: type[Backend] = field(repr=False)
+    timing: Timing
+    election: str = ""
+    candidate_id: str = ""
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+    namespace: str = "leaderlock"
+    epoch: int = 1
+
+
+def resolve(
+    keywords: Mapping[str, object],
+    mapping: Mapping[str, object] | None = None,
+    *,
+    strict_environment: bool = False,
+    election_required: bool = True,
+) -> Config:
+    """Lay the layers over each other.
+
+    Args:
+        keywords: the caller's own; None counts as not given.
+        mapping: from `read_mapping`.
+        strict_environment: also refuse unknown LEADERLOCK_ variables.
+        election_required: False for a client that hands out electors.
+
+    Raises:
+        ConfigurationError: naming the key, where it came from, and what is allowed.
+    """
+    given = {key: value for key, value in keywords.items() if value is not None}
+    mapping = mapping or {}
+    environment = _read_environment()
+    url = _find_url(given, mapping, environment)
+    backend = find_backend(url.scheme)
+    known = _COMMON | dict(backend.options)
+    _refuse_unknown(given, _IDENTITY | known, "keyword")
+    _refuse_unknown(mapping, _IDENTITY | known, "key")
+    _refuse_unknown(url.query, known, f"parameter of {url}")
+    if strict_environment:
+        _refuse_unknown(environment, _IDENTITY | known, "environment variable", ENV_PREFIX)
+    layers = (
+        ("", given),
+        ("", mapping),
+        (f" in {url}", url.query),
+        (" in the environment", environment),
+    )
+    values: dict[str, Any] = {}
+    for key, option in (_IDENTITY | known).items():
+        for origin, layer in layers:
+            if key in layer and key != "url":
+                values[key] = _parse(option, key, layer[key], origin)
+                break
+    if election_required and "election" not in values:
+        raise ConfigurationError("no election given: which name do the candidates contend for?")
+    own = {key: values.pop(key) for key in backend.options if key in values}
+    return _build(replace(url, options=MappingProxyType(own)), backend, values)
+
+
+def read_mapping(source: Mapping[str, object] | str | os.PathLike[str]) -> Mapping[str, object]:
+    """A mapping as it is, or the table [leaderlock] (in pyproject.toml: [tool.leaderlock]) of a file."""
+    if isinstance(source, Mapping):
+        return source
+    if not isinstance(source, str | os.PathLike):
+        raise ConfigurationError(
+            f"configuration comes from a mapping or a TOML file, not from {type(source).__name__}"
+        )
+    path = Path(source)
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ConfigurationError(f"cannot read the configuration file {path}: {error}") from error
+    for table in (document.get("leaderlock"), document.get("tool", {}).get("leaderlock")):
+        if isinstance(table, dict):
+            return table
+    raise ConfigurationError(
+        f"{path} has no table [leaderlock] (in a pyproject.toml: [tool.leaderlock])"
+    )
+
+
+def default_candidate_id() -> str:
+    """Unique, and tells people where the candidate runs."""
+    host = socket.gethostname()[:200] or "localhost"
+    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+
+
+def _read_environment() -> dict[str, str]:
+    return {
+        key.removeprefix(ENV_PREFIX).lower(): value
+        for key, value in os.environ.items()
+        if key.startswith(ENV_PREFIX) and key not in _FOREIGN_ENV
+    }
+
+
+def _find_url(*layers: Mapping[str, object]) -> StoreURL:
+    for layer in layers:
+        if "url" in layer:
+            return StoreURL.parse(layer["url"])
+    raise ConfigurationError(
+        "no store given: pass a URL, set 'url' in the configuration, or LEADERLOCK_URL"
+    )
+
+
+def _refuse_unknown(
+    layer: Mapping[str, object], known: Mapping[str, Option], what: str, prefix: str = ""
+) -> None:
+    for key in layer:
+        if key not in known:
+            shown = [prefix + (k.upper() if prefix else k) for k in (key, *known)]
+            raise ConfigurationError(
+                f"unknown {what} {shown[0]!r}; known are {', '.join(shown[1:])}"
+            )
+
+
+def _parse(option: Option, key: str, value: object, origin: str) -> Any:
+    try:
+        return option.parse(value)
+    except ValueError as error:
+        shown = mask_secret(key, repr(value))
+        raise ConfigurationError(f"{key}={shown}{origin} must be {error}") from None
+
+
+def _build(url: StoreURL, backend: type[Backend], values: dict[str, Any]) -> Config:
+    durations = ("ttl", "heartbeat", "request_timeout", "stop_grace", "drain_timeout")
+    timing = Timing(
+        capabilities=backend.limits(url),
+        **{key: values.pop(key) for key in durations if key in values},
+    )
+    values.setdefault("candidate_id", default_candidate_id())
+    return Config(url=url, backend=backend, timing=timing, **values)

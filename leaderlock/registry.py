@@ -1,0 +1,76 @@
+"""From the scheme of a URL to the backend class, imported on first use."""
+
+from __future__ import annotations
+
+import importlib
+from importlib.metadata import entry_points
+from typing import TYPE_CHECKING
+
+from leaderlock.errors import ConfigurationError, MissingDependency, UnknownBackend
+
+if TYPE_CHECKING:
+    from leaderlock.backends.base import Backend
+
+ENTRY_POINT_GROUP = "leaderlock.backends"
+
+# scheme: (module, class, the extra to install or "")
+_BUILT_IN = {
+    "memory": ("leaderlock.backends.memory", "MemoryBackend", ""),
+    "sqlite": ("leaderlock.backends.sqlite", "SQLiteBackend", ""),
+}
+
+
+def known_schemes() -> list[str]:
+    """Every scheme that a URL may have here, sorted."""
+    plugins = (point.name for point in entry_points(group=ENTRY_POINT_GROUP))
+    return sorted({*_BUILT_IN, *plugins})
+
+
+def find_backend(scheme: str) -> type[Backend]:
+    """The backend class for a URL scheme. Built-in ones come first, then entry points.
+
+    Raises:
+        UnknownBackend: nobody serves the scheme; the message lists those that exist.
+        MissingDependency: its module cannot be imported; the message names the extra.
+        ConfigurationError: the entry point is not a `Backend`.
+    """
+    if scheme in _BUILT_IN:
+        module, class_name, extra = _BUILT_IN[scheme]
+        found = getattr(_import(module, scheme, extra), class_name)
+    else:
+        found = _load_plugin(scheme)
+    return _require_backend(found, scheme)
+
+
+def _load_plugin(scheme: str) -> object:
+    for point in entry_points(group=ENTRY_POINT_GROUP, name=scheme):
+        try:
+            return point.load()
+        except Exception as error:  # whatever a foreign module's import may raise
+            raise MissingDependency(
+                f"the backend for {scheme}:// ({point.value}) cannot be loaded: {error!r}"
+            ) from error
+    raise UnknownBackend(
+        f"no backend for {scheme}://; there are {', '.join(f'{s}://' for s in known_schemes())}"
+    )
+
+
+def _import(module: str, scheme: str, extra: str) -> object:
+    try:
+        return importlib.import_module(module)
+    except Exception as error:  # not only ImportError: etcd3 raises TypeError with a new protobuf
+        hint = f": pip install 'leaderlock[{extra}]'" if extra else ""
+        raise MissingDependency(
+            f"{scheme}:// needs a client library that cannot be imported ({error!r}){hint}"
+        ) from error
+
+
+def _require_backend(found: object, scheme: str) -> type[Backend]:
+    from leaderlock.backends.base import Backend
+
+    if not (isinstance(found, type) and issubclass(found, Backend)):
+        raise ConfigurationError(
+            f"the entry point {scheme!r} of group {ENTRY_POINT_GROUP!r} is {found!r}, "
+            "not a subclass of leaderlock.Backend"
+        )
+    return found
