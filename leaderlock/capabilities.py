@@ -20,7 +20,7 @@ class Capabilities:
         expiry_factor: a dead leader's lease ends at most ``expiry_factor * ttl + expiry_slack``
             seconds after its last renewal.
         expiry_slack: see expiry_factor.
-        hold_off: seconds after an expiry during which the store lets nobody in (Consul's lock-delay).
+        hold_off: seconds after an expiry during which the store lets nobody in (a lock-delay).
         notice: how long at the most, in seconds, until a waiting candidate learns of a free term.
         renews_waiting: waiting candidates are part of a heartbeat round too, because they hold a
             place in a queue that can be lost.

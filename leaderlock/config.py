@@ -17,6 +17,7 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
+from leaderlock.capabilities import Capabilities
 from leaderlock.errors import ConfigurationError
 from leaderlock.registry import find_backend
 from leaderlock.timing import DEFAULT_TTL, Timing
@@ -53,6 +54,9 @@ def _metadata(value: object) -> Mapping[str, Any]:
     if len(encoded.encode()) > MAX_METADATA_BYTES:
         raise ValueError(allowed)
     return MappingProxyType(json.loads(encoded))
+
+
+_NO_ELECTION = "no election given: which name do the candidates contend for?"
 
 
 # What identifies an election and a candidate: in every layer but the URL query.
@@ -130,13 +134,37 @@ def resolve(
                 values[key] = _parse(option, key, layer[key], origin)
                 break
     if election_required and "election" not in values:
-        raise ConfigurationError("no election given: which name do the candidates contend for?")
+        raise ConfigurationError(_NO_ELECTION)
     own = {key: values.pop(key) for key in backend.options if key in values}
-    return _build(replace(url, options=MappingProxyType(own)), backend, values)
+    url = replace(url, options=MappingProxyType(own))
+    return _build(url, backend, backend.limits(url), values)
+
+
+def resolve_for_backend(backend: Backend, keywords: Mapping[str, object]) -> Config:
+    """The same for a backend that the caller has made: it brings its ttl, namespace and timeout."""
+    settings = backend.settings
+    own = {"ttl", "request_timeout", "namespace"}
+    known = {key: option for key, option in (_IDENTITY | _COMMON).items() if key not in own}
+    given = {key: value for key, value in keywords.items() if value is not None}
+    _refuse_unknown(given, known, "keyword beside a ready backend")
+    values = {key: _parse(known[key], key, value, "") for key, value in given.items()}
+    values |= {key: getattr(settings, key) for key in own}
+    url = StoreURL(scheme=backend.schemes[0])
+    return _build(url, type(backend), backend.capabilities, values)
+
+
+def for_election(config: Config, **identity: object) -> Config:
+    """The configuration of one more candidate under the same client."""
+    given = {key: value for key, value in identity.items() if value is not None}
+    _refuse_unknown(given, _IDENTITY, "keyword of an elector")
+    if "election" not in given:
+        raise ConfigurationError(_NO_ELECTION)
+    values = {key: _parse(_IDENTITY[key], key, value, "") for key, value in given.items()}
+    return replace(config, **{"candidate_id": default_candidate_id(), **values})
 
 
 def read_mapping(source: Mapping[str, object] | str | os.PathLike[str]) -> Mapping[str, object]:
-    """A mapping as it is, or the table [leaderlock] (in pyproject.toml: [tool.leaderlock]) of a file."""
+    """A mapping as it is, or the table [leaderlock] or [tool.leaderlock] of a TOML file."""
     if isinstance(source, Mapping):
         return source
     if not isinstance(source, str | os.PathLike):
@@ -198,10 +226,12 @@ def _parse(option: Option, key: str, value: object, origin: str) -> Any:
         raise ConfigurationError(f"{key}={shown}{origin} must be {error}") from None
 
 
-def _build(url: StoreURL, backend: type[Backend], values: dict[str, Any]) -> Config:
+def _build(
+    url: StoreURL, backend: type[Backend], capabilities: Capabilities, values: dict[str, Any]
+) -> Config:
     durations = ("ttl", "heartbeat", "request_timeout", "stop_grace", "drain_timeout")
     timing = Timing(
-        capabilities=backend.limits(url),
+        capabilities=capabilities,
         **{key: values.pop(key) for key in durations if key in values},
     )
     values.setdefault("candidate_id", default_candidate_id())

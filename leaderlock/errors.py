@@ -10,7 +10,7 @@
     ├── LeadershipLost                      the term is over (`.reason`, `.token`)
     ├── CampaignTimeout (TimeoutError)      not elected within the time given to `lead()`
     ├── StaleToken                          a resource has seen a higher fencing token
-    └── TokenRegression                     the store issued a token that is not higher than an earlier one
+    └── TokenRegression                     the store issued a token that is not a higher one
 
 "No" is a value, silence is an exception: a store that says "somebody else leads" raises nothing,
 and `BackendUnavailable` never means "no".

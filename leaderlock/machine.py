@@ -25,7 +25,7 @@ The rules, each with a test that fails without it:
    an old token again.
 7. A term is released only after the work has drained, or when waiting longer protects nothing.
 8. No new attempt begins before the work of the last term has drained.
-9. A token that is not higher than the last one from this store is a lost or replaced store: do not lead.
+9. A token that is not higher than the last one, or of another store, does not lead.
 10. What concerns another attempt than the present one changes nothing.
 """
 
@@ -57,7 +57,7 @@ class LossReason(enum.Enum):
     RESIGNED = "resigned"
     """The leader gave the term up: `resign()`, or the end of a `lead()` block or of `work`."""
     EXPIRED = "expired"
-    """No proof of leadership arrived within the belief window: a pause, a partition, a dead store."""
+    """No proof arrived within the belief window: a pause, a partition, a dead store."""
     TAKEN = "taken"
     """The store says that the term is no longer ours: somebody deleted or took the key."""
     SESSION_LOST = "session lost"
@@ -137,9 +137,9 @@ class Candidacy:
         "_new_attempt_id",
         "_release_by",
         "_released",
-        "_source",
         "_timing",
         "_wanted",
+        "source",
         "state",
         "valid_until",
     )
@@ -152,7 +152,7 @@ class Candidacy:
         self._wanted = False
         self._attempt_id = ""
         self._highest_token = -1
-        self._source = ""
+        self.source = ""
         self._asked = False  # a campaign request of this attempt may have reached the store
         self._keeping = False  # renewals go on while the work drains
         self._drained = True
@@ -249,8 +249,8 @@ class Candidacy:
         if not self._is_progress(token, source):
             self._wanted = False
             self._give_up_attempt(now)
-            return (Regressed(token, source, self._highest_token, self._source),)
-        self._highest_token, self._source = token, source
+            return (Regressed(token, source, self._highest_token, self.source),)
+        self._highest_token, self.source = token, source
         self.state = State.LEADING
         self.valid_until = valid_until
         self._lease_until = sent_at + ttl
@@ -319,12 +319,13 @@ class Candidacy:
         return _NOTHING
 
     def abandon(self) -> None:
-        """Forget the attempt without the store's word; its lease runs out by itself.
+        """Stop waiting for the store's word on a release; the lease runs out by itself.
 
-        Only after `stop`: a term that is still believed cannot be forgotten.
+        Only after `stop`: a term that is still believed cannot be abandoned. Work that still runs
+        is still waited for before a next attempt (rule 8).
         """
         if self.state in (State.STEPPING_DOWN, State.RELEASING) and not self._wanted:
-            self._drained = self._released = True
+            self._released = True
             self._finish_attempt()
 
     def forked(self) -> Sequence[Notice]:
@@ -342,7 +343,7 @@ class Candidacy:
         return sent_at + self._timing.window_for(ttl)
 
     def _is_progress(self, token: int, source: str) -> bool:
-        return token > self._highest_token and source == (self._source or source)
+        return token > self._highest_token and source == (self.source or source)
 
     def _is_current(self, attempt_id: str) -> bool:
         return attempt_id == self._attempt_id
@@ -377,6 +378,7 @@ class Candidacy:
         self._release_by = now + self._timing.longest_lease + self._timing.request_timeout
 
     def _finish_attempt(self) -> None:
+        self._keeping = False
         if not self._drained:
             self.state = State.STEPPING_DOWN
         elif self._wanted:

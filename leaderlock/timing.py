@@ -58,8 +58,8 @@ class Timing:
             )
         if self.belief_window <= 0:
             raise ConfigurationError(
-                f"stop_grace={self.stop_grace} leaves nothing of the belief window of "
-                f"{self.window_for(self.ttl) + self.stop_grace:.3g} s: lower it or raise ttl={self.ttl}"
+                f"stop_grace={self.stop_grace:g} leaves nothing of the belief window of "
+                f"{self.belief_window + self.stop_grace:.3g} s: lower it or raise ttl={self.ttl:g}"
             )
         self._fill_in("heartbeat", self.belief_window / 3)
         self._fill_in("request_timeout", self.heartbeat)
@@ -92,6 +92,11 @@ class Timing:
         """
         return self.longest_lease + self.capabilities.notice + 2 * self.request_timeout
 
+    @property
+    def stop_timeout(self) -> float:
+        """How long `stop()` waits by default, in seconds: a drain, and a release tried twice."""
+        return self.drain_timeout + 2 * self.request_timeout
+
     def window_for(self, granted_ttl: float) -> float:
         """The belief window in seconds when the store granted another ttl than the one asked."""
         return self.capabilities.belief_ratio * granted_ttl - self.stop_grace
@@ -119,9 +124,9 @@ class Timing:
         window = self.belief_window
         if self.heartbeat + self.request_timeout >= window:
             raise ConfigurationError(
-                f"heartbeat={self.heartbeat:.3g} + request_timeout={self.request_timeout:.3g} must be "
-                f"less than the belief window of {window:.3g} s, or one slow renewal ends every "
-                f"term: lower them, or raise ttl={self.ttl:g}"
+                f"heartbeat={self.heartbeat:.3g} + request_timeout={self.request_timeout:.3g} "
+                f"must be less than the belief window of {window:.3g} s, or one slow renewal ends "
+                f"every term: lower them, or raise ttl={self.ttl:g}"
             )
         if window + _ROUNDING < 3 * self.request_timeout:
             raise ConfigurationError(
@@ -132,5 +137,4 @@ class Timing:
 
 
 def _is_number(value: object) -> bool:
-    is_real = isinstance(value, int | float) and not isinstance(value, bool)
-    return is_real and math.isfinite(value)
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -26,8 +26,8 @@ from typing import ClassVar, Self
 
 from leaderlock.capabilities import Capabilities
 from leaderlock.clock import BOOT_CLOCK, Clock
-from leaderlock.url import Option, StoreURL
 from leaderlock.machine import LossReason
+from leaderlock.url import Option, StoreURL
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Granted:
 
     Attributes:
         token: strictly higher than that of every earlier term of this election.
-        source: which store (cluster, file) issued the token, for example "etcd:14841639068965178418".
+        source: which store (cluster, file) issued the token, for example "etcd:1f0c".
         ttl: the lease that the store really granted, in seconds; None: the one asked for.
         sent_at: clock reading from which the lease is certain to run; None: the call's start.
     """
@@ -151,6 +151,9 @@ class Backend(ABC):
 
     options: ClassVar[Mapping[str, Option]] = {}
     """The URL query parameters that are its own, beside the common ones."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
 
     @classmethod
     @abstractmethod

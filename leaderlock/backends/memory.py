@@ -6,6 +6,7 @@ elects among the electors of this process only; a forked child starts with empty
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -22,8 +23,8 @@ from leaderlock.backends.base import (
     Waiting,
 )
 from leaderlock.capabilities import Capabilities
-from leaderlock.url import StoreURL
 from leaderlock.errors import ConfigurationError
+from leaderlock.url import StoreURL
 
 
 @dataclass(slots=True)
@@ -49,6 +50,7 @@ class _Store:
     """The elections of one name, by (namespace, election)."""
 
     def __init__(self) -> None:
+        self.pid = os.getpid()
         self.lock = threading.Lock()
         self._elections: dict[tuple[str, str], _Election] = {}
 
@@ -59,15 +61,22 @@ class _Store:
 _stores: dict[str, _Store] = {}
 
 
+def _store_named(name: str) -> _Store:
+    store = _stores.setdefault(name, _Store())
+    if store.pid != os.getpid():  # in a forked child: the parent's holders and locks mean nothing
+        store = _stores[name] = _Store()
+    return store
+
+
 class MemoryBackend(Backend):
     """The elections of this process under one name."""
 
     schemes = ("memory",)
 
     def __init__(self, settings: Settings, name: str = "") -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._name = name
-        self._store = _stores.setdefault(name, _Store())
+        self._store = _store_named(name)
 
     @classmethod
     def limits(cls, url: StoreURL) -> Capabilities:
@@ -89,12 +98,12 @@ class MemoryBackend(Backend):
         with self._store.lock:
             election, now = self._election(attempt.election), self._now()
             if election.leads(attempt.attempt_id, now):
-                election.expires_at = now + self._settings.ttl
+                election.expires_at = now + self.settings.ttl
             elif election.is_free(now):
                 election.waiting.pop(attempt.attempt_id, None)
                 election.token += 1
                 election.holder = attempt
-                election.expires_at = now + self._settings.ttl
+                election.expires_at = now + self.settings.ttl
             else:
                 election.waiting[attempt.attempt_id] = attempt
                 return Waiting(retry_after=election.expires_at - now)
@@ -145,24 +154,23 @@ class MemoryBackend(Backend):
         """Nothing to let go of: the store belongs to the process."""
 
     def abandon(self) -> None:
-        # The stores of the parent, locks and holders included, mean nothing here.
-        _stores.clear()
+        self._store = _store_named(self._name)
 
     @property
     def _source(self) -> str:
         return f"memory:{self._name}"
 
     def _now(self) -> float:
-        return self._settings.clock.now()
+        return self.settings.clock.now()
 
     def _election(self, name: str) -> _Election:
-        return self._store.election((self._settings.namespace, name))
+        return self._store.election((self.settings.namespace, name))
 
     def _renew(self, attempt: Attempt, now: float) -> Renewal:
         election = self._election(attempt.election)
         if not election.leads(attempt.attempt_id, now):
             return Renewal.TAKEN
-        election.expires_at = now + self._settings.ttl
+        election.expires_at = now + self.settings.ttl
         return Renewal.RENEWED
 
 

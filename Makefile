@@ -1,0 +1,39 @@
+# The commands of this project. Each one sets up what it needs by itself, in .venv, and can be run
+# first; ARGS goes to the program that it starts:  make test ARGS="-n auto -k sqlite"
+
+VENV := .venv
+PYTHON := $(VENV)/bin/python
+
+# The programs find their packages in .venv alone.
+unexport PYTHONHOME PYTHONPATH
+# mkdocs-material announces another program's next release at every build.
+export NO_MKDOCS_2_WARNING := 1
+
+.PHONY: help demo test check fmt docs
+# Two set-ups at once would write into the same .venv.
+.NOTPARALLEL:
+
+help: ## list these commands
+	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: $(VENV)/.ready-demo ## run the billing demo: servers fail, every customer is charged once
+	@$(PYTHON) -m examples.billing $(ARGS)
+
+test: $(VENV)/.ready-dev ## run the tests
+	$(PYTHON) -m pytest $(ARGS)
+
+check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
+	$(PYTHON) -m ruff check .
+	$(PYTHON) -m ruff format --check .
+	$(PYTHON) -m mypy
+	$(PYTHON) -m mkdocs build --strict --quiet
+
+fmt: $(VENV)/.ready-dev ## format the code and mend what the linter can mend
+	$(PYTHON) -m ruff check --fix .
+	$(PYTHON) -m ruff format .
+
+docs: $(VENV)/.ready-dev ## build the documentation into site/
+	$(PYTHON) -m mkdocs build --strict
+
+$(VENV)/.ready-%: pyproject.toml
+	@scripts/bootstrap $*

@@ -1,0 +1,149 @@
+"""What the user is told: callbacks and events of one elector, in the order of what happened."""
+
+from __future__ import annotations
+
+import inspect
+import logging
+from collections.abc import Callable, Sequence
+
+from leaderlock.errors import ConfigurationError
+from leaderlock.leadership import Leadership
+from leaderlock.machine import LossReason
+from leaderlock.observer import LeaderInfo
+from leaderlock.telemetry.events import CallbackFailed, Event, LeaderChanged
+from leaderlock.workers import Job, Lane
+
+log = logging.getLogger("leaderlock")
+
+OnElected = Callable[[Leadership], object]
+OnLost = Callable[[Leadership, LossReason], object]
+OnLeaderChange = Callable[[LeaderInfo | None], object]
+OnEvent = Callable[[Event], object]
+
+
+class Callbacks:
+    """Registers what the user wants to be told, and tells it on the lane of the elector.
+
+    What a callback raises is logged and told as an event; it stops nothing.
+    """
+
+    def __init__(self, election: str, candidate_id: str) -> None:
+        self._election = election
+        self._candidate_id = candidate_id
+        self._elected: list[OnElected] = []
+        self._lost: list[OnLost] = []
+        self._leader_change: list[OnLeaderChange] = []
+        self._listeners: list[OnEvent] = []
+        self.lane: Lane | None = None  # while the elector has a runtime
+
+    # Registering. The lists are read when a callback is due, not when it is queued.
+
+    def add_elected(self, callback: OnElected) -> None:
+        require_callable("on_elected", callback, 1)
+        self._elected.append(callback)
+
+    def add_lost(self, callback: OnLost) -> None:
+        require_callable("on_lost", callback, 2)
+        self._lost.append(callback)
+
+    def add_leader_change(self, callback: OnLeaderChange) -> None:
+        require_callable("on_leader_change", callback, 1)
+        self._leader_change.append(callback)
+
+    def add_listener(self, listener: OnEvent) -> None:
+        require_callable("listener", listener, 1)
+        self._listeners.append(listener)
+
+    @property
+    def follow_leader(self) -> bool:
+        """Whether anything is to be told of leader changes."""
+        return bool(self._leader_change or self._listeners)
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller is inside one of these callbacks."""
+        return self.lane is not None and self.lane.is_current_thread
+
+    # Telling
+
+    def tell_elected(self, leadership: Leadership, done: Job) -> bool:
+        """Queue the on_elected callbacks, and `done` behind them. False: there are none."""
+        return self._queue("on_elected", self._elected, leadership, done=done)
+
+    def tell_lost(self, leadership: Leadership, reason: LossReason, done: Job) -> bool:
+        """Queue the on_lost callbacks, and `done` behind them. False: there are none."""
+        return self._queue("on_lost", self._lost, leadership, reason, done=done)
+
+    def tell_leader_change(self, info: LeaderInfo | None) -> None:
+        """Queue the on_leader_change callbacks and the event."""
+        self._queue("on_leader_change", self._leader_change, info)
+        self.emit(LeaderChanged(self._election, self._candidate_id, leader=info))
+
+    def emit(self, event: Event) -> None:
+        """Queue an event for the listeners."""
+        self._queue("listener", self._listeners, event)
+
+    def report_failure(self, kind: str, error: BaseException) -> None:
+        """Something of the user's raised."""
+        log.error(
+            "leaderlock.callback_failed callback=%s election=%r",
+            kind,
+            self._election,
+            exc_info=error,
+        )
+        if kind != "listener":  # or a listener that fails on everything would be told for ever
+            self.emit(
+                CallbackFailed(self._election, self._candidate_id, callback=kind, error=error)
+            )
+
+    def _queue(
+        self,
+        kind: str,
+        callbacks: Sequence[Callable[..., object]],
+        *args: object,
+        done: Job | None = None,
+    ) -> bool:
+        if not callbacks or self.lane is None:
+            return False
+
+        def job() -> None:
+            try:
+                for callback in list(callbacks):
+                    self._guard(kind, callback, *args)
+            finally:
+                if done is not None:
+                    done()
+
+        self.lane.submit(job)
+        return True
+
+    def _guard(self, kind: str, callback: Callable[..., object], *args: object) -> None:
+        try:
+            callback(*args)
+        except (Exception, SystemExit) as error:
+            self.report_failure(kind, error)
+
+
+def require_callable(what: str, callback: object, arguments: int) -> None:
+    """Refuse, before anything is started, what could not be called later.
+
+    Raises:
+        ConfigurationError: it is not callable, is a coroutine function, or takes other arguments.
+    """
+    if not callable(callback):
+        raise ConfigurationError(f"{what} must be callable, not {callback!r}")
+    if inspect.iscoroutinefunction(callback):
+        raise ConfigurationError(
+            f"{what}={callback!r} is a coroutine function, which nothing here would await"
+        )
+    try:
+        signature = inspect.signature(callback)
+    except (TypeError, ValueError):
+        return  # some built-ins do not tell
+    try:
+        signature.bind(*range(arguments))
+    except TypeError:
+        raise ConfigurationError(
+            f"{what}={callback!r} must accept {arguments} positional argument(s), "
+            f"but its signature is {signature}"
+        ) from None

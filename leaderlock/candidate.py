@@ -1,0 +1,455 @@
+"""Joins one state machine to the runtime: requests out, answers in.
+
+Everything that touches the machine happens under one lock, and nothing else does: no request, no
+callback and no log line is made while it is held. Callbacks are only queued under it, so that
+they run in the order of what happened.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING
+
+from leaderlock.backends.base import Attempt, Granted, Renewal, Waiting
+from leaderlock.backoff import Backoff
+from leaderlock.callbacks import Callbacks
+from leaderlock.clock import Clock
+from leaderlock.errors import (
+    BackendRefused,
+    BackendUnavailable,
+    LeaderLockError,
+    TokenRegression,
+)
+from leaderlock.leadership import Leadership
+from leaderlock.machine import (
+    Candidacy,
+    Elected,
+    LossReason,
+    Lost,
+    Notice,
+    Orphaned,
+    Regressed,
+    Request,
+    State,
+    Verb,
+)
+from leaderlock.observer import encode_payload
+from leaderlock.telemetry.events import (
+    Event,
+    StoreFailing,
+    StoreRecovered,
+    TermEnded,
+    TermStarted,
+    TokenRegressed,
+)
+from leaderlock.tokens import FencingToken
+from leaderlock.workers import Lane, Recurring
+
+if TYPE_CHECKING:
+    from leaderlock.config import Config
+    from leaderlock.runtime import Runtime
+
+log = logging.getLogger("leaderlock")
+
+_LONGEST_YIELD = 1.0
+
+
+class Candidate:
+    """One candidate of one election.
+
+    Attributes:
+        leadership: the present term; may be read without the lock.
+        error: why contending cannot succeed before somebody acts, if it is so.
+        answered: the store has answered a campaign since the start.
+    """
+
+    def __init__(self, config: Config, clock: Clock) -> None:
+        self.election = config.election
+        self.candidate_id = config.candidate_id
+        self.callbacks = Callbacks(config.election, config.candidate_id)
+        self.leadership: Leadership | None = None
+        self.error: LeaderLockError | None = None
+        self.answered = False
+        self._payload = encode_payload(config.candidate_id, config.metadata, config.epoch)
+        self._epoch = config.epoch
+        self._timing = config.timing
+        self._clock = clock
+        self._machine = Candidacy(config.timing, lambda: uuid.uuid4().hex)
+        self._backoff = Backoff(config.timing.max_backoff)
+        self._failing: dict[str, LeaderLockError] = {}  # by operation
+        self._yield_for = 0.0  # how long the next attempt holds back
+        self._forget_runtime()
+
+    def _forget_runtime(self) -> None:
+        self._changed = threading.Condition(threading.Lock())
+        self._runtime: Runtime | None = None
+        self.callbacks.lane = None
+        self._attempt: Attempt | None = None
+        self._settled = (self._machine.state, self._machine.attempt_id)
+        self._requests: Recurring | None = None  # sends what is due to the store
+        self._holds: list[int] = []  # threads that work under the present or last term
+        self._callbacks_due = 0
+        self._draining = False
+
+    # What the elector asks for
+
+    @property
+    def state(self) -> State:
+        return self._machine.state
+
+    @property
+    def contends(self) -> bool:
+        """Whether it has been started and not stopped."""
+        return self._machine.wanted
+
+    @property
+    def failing(self) -> Mapping[str, LeaderLockError]:
+        """The operations that the store does not answer at present, with the first error."""
+        with self._changed:
+            return dict(self._failing)
+
+    def start(self, runtime: Runtime) -> None:
+        """Contend from now on."""
+        with self._changed:
+            if self._runtime is not runtime:
+                self._runtime = runtime
+                self._requests = Recurring(runtime.io, partial(self._send_due, runtime))
+                self.callbacks.lane = Lane(runtime.callbacks)
+            if not self.contends:
+                self.error = None
+                self.answered = False
+                self._yield_for = 0.0
+            runtime.join(self)
+            self._machine.start()
+            self._settle()
+
+    def begin_stop(self) -> None:
+        """Give up what is held and contend no more; does not wait."""
+        self._apply(self._machine.stop)
+
+    def stop(self, timeout: float) -> bool:
+        """The same, and wait for the store's word. Returns whether it came."""
+        self.begin_stop()
+        with self._changed:
+            done = self._wait_unless_own(self._is_at_rest, timeout)
+            if not done and not self.is_own_thread():
+                self._machine.abandon()
+                self._settle()
+            return done
+
+    def step_down(self, reason: LossReason, of: Leadership | None = None) -> str:
+        """End the present term (only `of`, if given) at once. Returns its attempt, "" if none."""
+        with self._changed:
+            if self.leadership is None or (of is not None and self.leadership is not of):
+                return ""
+            attempt_id = self._machine.attempt_id
+            # Not to win again at once against candidates that are only being woken.
+            self._yield_for = min(self._timing.heartbeat, _LONGEST_YIELD)
+            events = self._publish(self._machine.resign(self._clock.now(), reason))
+        _log_all(events)
+        return attempt_id
+
+    def wait_released(self, attempt_id: str, timeout: float) -> bool:
+        """Wait until an ended attempt has drained and been released."""
+        with self._changed:
+            return self._wait_unless_own(
+                lambda: not attempt_id or self._machine.attempt_id != attempt_id, timeout
+            )
+
+    def wait_term(self, timeout: float | None) -> Leadership | None:
+        """Wait until this candidate leads. None: the time is over, or it was stopped.
+
+        Raises:
+            BackendRefused, TokenRegression: it cannot be elected until somebody acts.
+        """
+        with self._changed:
+            return self._wait_term(timeout)
+
+    def hold_term(self, timeout: float | None) -> Leadership | None:
+        """The same, and count the caller as working under the term until `let_go`."""
+        with self._changed:
+            leadership = self._wait_term(timeout)
+            if leadership is not None:
+                self._holds.append(threading.get_ident())
+            return leadership
+
+    def hold_present_term(self) -> Leadership | None:
+        """The same without waiting."""
+        with self._changed:
+            if not self._is_leading():
+                return None
+            self._holds.append(threading.get_ident())
+            return self.leadership
+
+    def let_go(self) -> None:
+        """The caller has stopped working under the term."""
+        with self._changed:
+            if threading.get_ident() in self._holds:  # not in a child forked within the work
+                self._holds.remove(threading.get_ident())
+            self._settle()
+
+    def wait_answer(self, timeout: float) -> None:
+        """Wait until the store has said whether this candidate leads."""
+        with self._changed:
+            self._changed.wait_for(
+                lambda: self.answered or self.error is not None or not self.contends, timeout
+            )
+
+    def is_own_thread(self) -> bool:
+        """Whether the caller is what a drain waits for: it would wait for itself."""
+        return self.callbacks.is_current_thread or threading.get_ident() in self._holds
+
+    # What the runtime tells
+
+    def lease(self, waiting_too: bool) -> Attempt | None:
+        """The attempt that a heartbeat round has to renew."""
+        with self._changed:
+            waits = waiting_too and self.state is State.CAMPAIGNING and self.answered
+            return self._attempt if self._machine.holds_lease or waits else None
+
+    def renewal_answered(
+        self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
+    ) -> None:
+        def change(now: float) -> Sequence[Notice]:
+            self._note_success("renew")
+            if outcome is not Renewal.RENEWED:
+                return self._machine.refused(attempt_id, outcome.loss, now)
+            return self._machine.renewed(attempt_id, sent_at=sent_at, ttl=self._ttl(ttl), now=now)
+
+        self._apply(change)
+
+    def renewal_failed(self, error: LeaderLockError) -> None:
+        with self._changed:
+            self._note_failure("renew", error)
+
+    def tick(self) -> float:
+        """Let time pass. Returns the next deadline."""
+        self._apply(self._machine.tick)
+        return self._machine.deadline
+
+    def after_fork(self) -> None:
+        """In a forked child: the parent's threads and locks do not exist here."""
+        self._machine.forked()
+        if self.leadership is not None:
+            self.leadership._fork()
+            self.leadership = None
+        self._failing = {}
+        self._forget_runtime()
+
+    # Requests to the store, one at a time
+
+    def _wake(self, attempt_id: str) -> None:
+        """A backend's hint: asking again may be worth while."""
+        with self._changed:
+            if attempt_id == self._machine.attempt_id and self.state is State.CAMPAIGNING:
+                self._schedule(0.0)
+
+    def _schedule(self, delay: float) -> None:
+        if self._requests is not None:
+            self._requests.due_in(delay)
+
+    def _send_due(self, runtime: Runtime) -> float:
+        """Send the request that is due. Returns the seconds until it is to be repeated."""
+        with self._changed:
+            request = self._machine.take_request() if runtime is self._runtime else None
+            attempt = self._attempt
+        if request is None or attempt is None:
+            return math.inf
+        return self._send(runtime, request, attempt)
+
+    def _send(self, runtime: Runtime, request: Request, attempt: Attempt) -> float:
+        operation = request.verb.value
+        delay = math.inf
+        try:
+            if request.verb is Verb.CAMPAIGN:
+                delay = self._campaign(runtime, attempt)
+            else:
+                self._release(runtime, attempt)
+        except (BackendUnavailable, BackendRefused) as error:
+            with self._changed:
+                self._note_failure(operation, error)
+                if request.verb is Verb.CAMPAIGN and isinstance(error, BackendRefused):
+                    self.error = error
+                self._changed.notify_all()
+                return self._backoff.pause()
+        with self._changed:
+            self._note_success(operation)
+            self._backoff.reset()
+        return delay
+
+    def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
+        sent_at = self._clock.now()
+        answer = runtime.ask("campaign", runtime.backend.campaign, attempt)
+        orphaned = False
+
+        def change(now: float) -> Sequence[Notice]:
+            nonlocal orphaned
+            self.answered = True
+            self.error = None
+            if isinstance(answer, Waiting):
+                return ()
+            notices = self._grant(attempt, answer, sent_at, now)
+            orphaned = any(isinstance(notice, Orphaned) for notice in notices)
+            return notices
+
+        self._apply(change)
+        if orphaned:
+            runtime.ask("release", runtime.backend.release, attempt)
+        if isinstance(answer, Granted):
+            return math.inf
+        return self._timing.max_backoff if answer.retry_after is None else answer.retry_after
+
+    def _grant(
+        self, attempt: Attempt, grant: Granted, sent_at: float, now: float
+    ) -> Sequence[Notice]:
+        return self._machine.granted(
+            attempt.attempt_id,
+            grant.token,
+            source=grant.source,
+            sent_at=sent_at if grant.sent_at is None else grant.sent_at,
+            ttl=self._ttl(grant.ttl),
+            now=now,
+        )
+
+    def _release(self, runtime: Runtime, attempt: Attempt) -> None:
+        runtime.ask("release", runtime.backend.release, attempt)
+        with self._changed:
+            self._machine.released(attempt.attempt_id)
+            self._settle()
+
+    def _ttl(self, granted: float | None) -> float:
+        return self._timing.ttl if granted is None else granted
+
+    # What follows from a change of the machine
+
+    def _apply(self, change: Callable[[float], Sequence[Notice]]) -> None:
+        with self._changed:
+            events = self._publish(change(self._clock.now()))
+        _log_all(events)
+
+    def _publish(self, notices: Sequence[Notice]) -> list[Event]:
+        """Make known what happened; the caller logs the events when it has let the lock go."""
+        events: list[Event] = []
+        for notice in notices:
+            match notice:
+                case Elected():
+                    events.append(self._begin_term(notice.token))
+                case Lost():
+                    events.append(self._end_term(notice.reason))
+                case Regressed():
+                    events.append(self._give_up(notice))
+                case Orphaned():
+                    pass  # released by who got the answer
+        for event in events:
+            self.callbacks.emit(event)
+        self._settle()
+        return events
+
+    def _begin_term(self, value: int) -> Event:
+        token = FencingToken(self._epoch, value, self._machine.source)
+        self.leadership = Leadership(
+            token=token,
+            leader_id=self.candidate_id,
+            election=self.election,
+            valid_until=self._machine.valid_until,
+            clock=self._clock,
+        )
+        if self.callbacks.tell_elected(self.leadership, self._callback_done):
+            self._callbacks_due += 1
+        return TermStarted(self.election, self.candidate_id, token=token)
+
+    def _end_term(self, reason: LossReason) -> Event:
+        leadership = self.leadership
+        assert leadership is not None, "the machine pairs every Lost with an Elected"
+        leadership._end(reason)
+        self.leadership = None
+        self._draining = True
+        if self.callbacks.tell_lost(leadership, reason, self._callback_done):
+            self._callbacks_due += 1
+        return TermEnded(self.election, self.candidate_id, token=leadership.token, reason=reason)
+
+    def _give_up(self, notice: Regressed) -> Event:
+        self.error = TokenRegression(
+            f"election {self.election!r}: the store {notice.source!r} issued token {notice.token} "
+            f"after {notice.highest} of {notice.known_source!r}; it has lost data or was replaced. "
+            "This candidate has stopped. Raise 'epoch' for all candidates, then start again"
+        )
+        return TokenRegressed(self.election, self.candidate_id, error=self.error)
+
+    def _callback_done(self) -> None:
+        with self._changed:
+            self._callbacks_due -= 1
+            self._settle()
+
+    def _settle(self) -> None:
+        """Bring all that depends on the machine's state up to date. The lock is held."""
+        if self.leadership is not None:
+            self.leadership._extend(self._machine.valid_until)
+        if self._draining and not self._holds and not self._callbacks_due:
+            self._draining = False
+            self._machine.drained(self._machine.attempt_id, self._clock.now())
+        settled = (self._machine.state, self._machine.attempt_id)
+        if settled != self._settled:
+            self._settled = settled
+            self._follow(*settled)
+        self._changed.notify_all()
+
+    def _follow(self, state: State, attempt_id: str) -> None:
+        if state is State.CAMPAIGNING:
+            wake = partial(self._wake, attempt_id)
+            self._attempt = Attempt(self.election, attempt_id, self._payload, wake)
+            self._schedule(self._yield_for)
+            self._yield_for = 0.0
+        elif state is State.RELEASING:
+            self._schedule(0.0)
+        if self._runtime is not None:
+            if state is State.IDLE:
+                self._runtime.leave(self)
+            else:
+                self._runtime.poke(self._machine.deadline)
+
+    def _note_failure(self, operation: str, error: LeaderLockError) -> None:
+        if operation not in self._failing:
+            self._failing[operation] = error
+            self.callbacks.emit(
+                StoreFailing(self.election, self.candidate_id, operation=operation, error=error)
+            )
+
+    def _note_success(self, operation: str) -> None:
+        if self._failing.pop(operation, None) is not None:
+            self.callbacks.emit(
+                StoreRecovered(self.election, self.candidate_id, operation=operation)
+            )
+
+    # Waiting
+
+    def _wait_term(self, timeout: float | None) -> Leadership | None:
+        self._changed.wait_for(
+            lambda: self._is_leading() or self.error is not None or not self.contends, timeout
+        )
+        if self._is_leading():
+            return self.leadership
+        if self.error is not None:
+            raise self.error
+        return None
+
+    def _is_leading(self) -> bool:
+        return self.leadership is not None and self.leadership.is_valid
+
+    def _is_at_rest(self) -> bool:
+        return self.state in (State.IDLE, State.FORKED)
+
+    def _wait_unless_own(self, condition: Callable[[], bool], timeout: float) -> bool:
+        if self.is_own_thread():
+            return condition()
+        return self._changed.wait_for(condition, timeout)
+
+
+def _log_all(events: Sequence[Event]) -> None:
+    for event in events:
+        log.log(event.log_level, "%s", event)

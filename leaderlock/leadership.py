@@ -1,0 +1,114 @@
+"""The holder's handle on its term."""
+
+from __future__ import annotations
+
+import math
+import os
+import threading
+
+from leaderlock.clock import Clock
+from leaderlock.errors import LeadershipLost
+from leaderlock.machine import LossReason
+from leaderlock.tokens import FencingToken
+
+__all__ = ["Leadership", "LossReason"]
+
+
+class Leadership:
+    """One term, from election to loss. A new term is a new object with a higher token.
+
+    `is_valid`, `check()` and `remaining()` are computed from process id, state and clock on every
+    call, with no I/O: they are right at once after a pause, before any thread of leaderlock has
+    had its turn. They do NOT cover what happens after they return: a process can be paused
+    between the check and the write. For that, hand `token` to a resource that refuses lower ones.
+
+    Attributes:
+        token: the fencing token of the term.
+        leader_id: the candidate id of the leader, that is, of this candidate.
+        election: the election's name.
+    """
+
+    __slots__ = (
+        "__weakref__",
+        "_lost",
+        "_now",
+        "_pid",
+        "_reason",
+        "_valid_until",
+        "election",
+        "leader_id",
+        "token",
+    )
+
+    def __init__(
+        self,
+        *,
+        token: FencingToken,
+        leader_id: str,
+        election: str,
+        valid_until: float,
+        clock: Clock,
+    ) -> None:
+        self.token = token
+        self.leader_id = leader_id
+        self.election = election
+        self._valid_until = valid_until
+        self._now = clock.now
+        self._pid = os.getpid()
+        self._reason: LossReason | None = None
+        self._lost = threading.Event()
+
+    @property
+    def is_valid(self) -> bool:
+        """Whether the term is still believed now."""
+        # _valid_until is read before the clock: a pause in between can only turn True into False.
+        return self._valid_until > self._now() and self._pid == os.getpid()
+
+    def check(self) -> None:
+        """Return if the term is still believed now.
+
+        Raises:
+            LeadershipLost: it is over.
+        """
+        if not self.is_valid:
+            raise LeadershipLost(self.reason or LossReason.EXPIRED, self.token, self.election)
+
+    def remaining(self) -> float:
+        """Seconds for which the term is believed if no renewal succeeds any more; 0.0 when over."""
+        left = self._valid_until - self._now()
+        return left if left > 0 and self._pid == os.getpid() else 0.0
+
+    def wait_lost(self, timeout: float | None = None) -> bool:
+        """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
+        return self._lost.wait(timeout) or not self.is_valid
+
+    @property
+    def reason(self) -> LossReason | None:
+        """Why the term ended; None while it lasts."""
+        if self._pid != os.getpid():
+            return LossReason.FORKED
+        if self._reason is None and not self.is_valid:
+            return LossReason.EXPIRED  # the watchdog is about to say the same
+        return self._reason
+
+    def __repr__(self) -> str:
+        state = (
+            "valid" if self.is_valid else f"over ({self.reason.value})" if self.reason else "over"
+        )
+        return (
+            f"<Leadership of {self.election!r} by {self.leader_id!r}, token {self.token}, {state}>"
+        )
+
+    # For the candidate that owns the term
+
+    def _extend(self, valid_until: float) -> None:
+        self._valid_until = valid_until
+
+    def _end(self, reason: LossReason) -> None:
+        self._reason = reason
+        self._valid_until = -math.inf
+        self._lost.set()
+
+    def _fork(self) -> None:
+        self._lost = threading.Event()  # the old one's lock may be held by a thread of the parent
+        self._end(LossReason.FORKED)

@@ -1,0 +1,119 @@
+"""Who leads now, and every change of it.
+
+Level-triggered: a wake only means "read again", and what counts is the answer. A change that is
+undone before the reading is not seen; no reading is missed for a lost wake for longer than the
+store's own recheck time (etcd#18163 is what happens to observers that trust events alone).
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import threading
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from leaderlock.backends.base import Reading
+from leaderlock.backoff import Backoff
+from leaderlock.errors import LeaderLockError
+from leaderlock.tokens import FencingToken
+from leaderlock.workers import Recurring
+
+if TYPE_CHECKING:
+    from leaderlock.runtime import Runtime
+
+
+@dataclass(frozen=True, slots=True)
+class LeaderInfo:
+    """Who leads, as the store tells everybody. For people and routing; never fence with it.
+
+    Attributes:
+        candidate_id: the leader's.
+        token: the fencing token of its term.
+        metadata: what the leader was configured to show.
+    """
+
+    candidate_id: str
+    token: FencingToken
+    metadata: Mapping[str, Any] = field(default_factory=dict)
+
+
+def encode_payload(candidate_id: str, metadata: Mapping[str, Any], epoch: int) -> bytes:
+    """What a candidate stores beside its term for observers to read."""
+    return json.dumps({"id": candidate_id, "epoch": epoch, "meta": dict(metadata)}).encode()
+
+
+def decode_reading(reading: Reading) -> LeaderInfo | None:
+    """A store's answer as people see it."""
+    if reading.payload is None:
+        return None
+    fields = json.loads(reading.payload)
+    token = FencingToken(fields["epoch"], reading.token, reading.source)
+    return LeaderInfo(fields["id"], token, fields["meta"])
+
+
+Sink = Callable[[LeaderInfo | None], object]
+
+
+class Observer:
+    """Reads the leader of one election whenever it may have changed, and tells its sinks.
+
+    It asks the store nothing while it has no sink.
+    """
+
+    def __init__(self, runtime: Runtime, election: str) -> None:
+        self.runtime = runtime
+        self._election = election
+        self._lock = threading.Lock()
+        self._sinks: dict[object, Sink] = {}
+        self._known: tuple[LeaderInfo | None] | None = None  # a 1-tuple once something was read
+        self._unwatch: Callable[[], None] | None = None
+        self._backoff = Backoff(runtime.timing.max_backoff)
+        self._readings = Recurring(runtime.io, self._read)
+
+    def subscribe(self, sink: Sink) -> Callable[[], None]:
+        """Call `sink` with the present leader, then at every change. Returns the way to stop.
+
+        A sink is called under a lock: it only puts what it gets into a queue.
+        """
+        key = object()
+        with self._lock:
+            self._sinks[key] = sink
+            if self._unwatch is None:
+                self._unwatch = self.runtime.backend.watch(self._election, self._wake)
+                self._wake()
+            elif self._known is not None:
+                sink(*self._known)
+
+        def unsubscribe() -> None:
+            with self._lock:
+                self._sinks.pop(key, None)
+                if self._sinks or self._unwatch is None:
+                    return
+                unwatch, self._unwatch, self._known = self._unwatch, None, None
+            unwatch()
+
+        return unsubscribe
+
+    def _wake(self) -> None:
+        self._readings.due_in(0.0)
+
+    def _read(self) -> float:
+        with self._lock:
+            if not self._sinks:
+                return math.inf
+        try:
+            reading = self.runtime.ask("leader", self.runtime.backend.leader, self._election)
+        except LeaderLockError:  # told and logged by ask()
+            return self._backoff.pause()
+        self._backoff.reset()
+        self._tell(decode_reading(reading))
+        return math.inf if reading.recheck_after is None else reading.recheck_after
+
+    def _tell(self, info: LeaderInfo | None) -> None:
+        with self._lock:
+            if self._known != (info,):
+                self._known = (info,)
+                for sink in self._sinks.values():
+                    sink(info)

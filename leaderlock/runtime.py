@@ -1,0 +1,224 @@
+"""The few threads of a client. Their number does not grow with the number of elections.
+
+    heartbeat   one round renews everything that the client holds
+    watchdog    ends the terms whose deadline has passed; does no I/O and runs no user code, so
+                that a store or a callback that hangs for ever cannot delay a loss
+    io          campaigns, releases and readings (3 threads)
+    callback    the user's callbacks, in order for each election (2 threads)
+
+All are daemons, started with the first work for them, and ended by `close`.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, TypeVar
+
+from leaderlock.backends.base import Backend
+from leaderlock.backoff import Backoff
+from leaderlock.clock import Clock
+from leaderlock.errors import BackendRefused, BackendUnavailable
+from leaderlock.machine import FOREVER
+from leaderlock.timing import Timing
+from leaderlock.workers import Workers
+
+if TYPE_CHECKING:
+    from leaderlock.candidate import Candidate
+
+log = logging.getLogger("leaderlock")
+
+T = TypeVar("T")
+
+_IO_THREADS = 3
+_CALLBACK_THREADS = 2
+_LONGEST_RETRY = 0.5
+# Python's waits run on CLOCK_MONOTONIC, which stands still in a suspend; the leases do not. The
+# watchdog looks at the real clock at least this often, so that on_lost follows soon on waking.
+_WATCHDOG_PERIOD = 1.0
+
+
+class Runtime:
+    """Carries out what the candidates of one client need from the store and from the clock."""
+
+    def __init__(self, backend: Backend, timing: Timing, clock: Clock) -> None:
+        self.backend = backend
+        self.timing = timing
+        self.clock = clock
+        self.io = Workers("leaderlock-io", _IO_THREADS)
+        self.callbacks = Workers("leaderlock-callback", _CALLBACK_THREADS, finish=True)
+        self._state = threading.Condition()  # guards what follows; pokes both loops
+        self._members: set[Candidate] = set()
+        self._threads: list[threading.Thread] = []
+        self._watch_until = -FOREVER
+        self._earliest_news = FOREVER
+        self._has_news = False
+        self._resting = False
+        self._closed = False
+        self._failing: set[str] = set()
+
+    def join(self, candidate: Candidate) -> None:
+        """The candidate contends: renew what it holds, and watch its deadlines."""
+        with self._state:
+            self._members.add(candidate)
+
+    def leave(self, candidate: Candidate) -> None:
+        with self._state:
+            self._members.discard(candidate)
+
+    def poke(self, deadline: float) -> None:
+        """A candidate has got a lease to renew, or a deadline to watch."""
+        with self._state:
+            self._earliest_news = min(self._earliest_news, deadline)
+            self._has_news = True
+            if not self._threads and not self._closed:
+                self._start_loops()
+            elif deadline < self._watch_until or self._resting:
+                self._resting = False
+                self._state.notify_all()
+
+    def ask(self, operation: str, request: Callable[..., T], *args: object) -> T:
+        """Send one request to the store. Tells once per streak that the store fails.
+
+        Raises:
+            BackendUnavailable: no answer. Also for an exception that a backend must not raise:
+                what it means for the request is as unknown as a silence.
+            BackendRefused: the store said no for good.
+        """
+        try:
+            answer = request(*args)
+        except (BackendUnavailable, BackendRefused) as error:
+            self._tell_failing(operation, error)
+            raise
+        except Exception as error:
+            log.exception("leaderlock.backend_fault operation=%s", operation)
+            fault = BackendUnavailable(
+                f"the backend broke its contract: {operation} raised {error!r}"
+            )
+            self._tell_failing(operation, fault)
+            raise fault from error
+        self._tell_answering(operation)
+        return answer
+
+    def close(self, timeout: float) -> None:
+        """End the threads; wait for them for at most `timeout` seconds."""
+        with self._state:
+            self._closed = True
+            self._state.notify_all()
+            threads = list(self._threads)
+        threads += self.io.close() + self.callbacks.close()
+        end = time.monotonic() + timeout
+        for thread in threads:
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, end - time.monotonic()))
+
+    # The heartbeat
+
+    def _heartbeat_loop(self) -> None:
+        backoff = Backoff(min(_LONGEST_RETRY, self.timing.heartbeat))
+        pause: float | None = self._beat_pause()
+        while self._sleep(pause):
+            try:
+                pause = self._beat_pause() if self._beat() else None
+                backoff.reset()
+            except (BackendUnavailable, BackendRefused):  # told and logged by ask()
+                pause = backoff.pause()
+            except Exception:
+                log.exception("leaderlock.internal_error thread=heartbeat")
+                pause = backoff.pause()
+
+    def _beat_pause(self) -> float:
+        # Up to 10 % early: clients that started together do not stay together.
+        return self.timing.heartbeat * random.uniform(0.9, 1.0)
+
+    def _sleep(self, pause: float | None) -> bool:
+        """Wait until the next round is due; None: one round's pause after there is a lease again.
+
+        Returns False when the runtime has been closed.
+        """
+        with self._state:
+            if pause is None:
+                self._resting = not self._has_news
+                while self._resting and not self._closed:
+                    self._state.wait()
+                pause = self._beat_pause()
+            due = time.monotonic() + pause
+            while not self._closed and (left := due - time.monotonic()) > 0:
+                self._state.wait(left)
+            return not self._closed
+
+    def _beat(self) -> bool:
+        """Renew everything that is held. Returns False if there was nothing."""
+        with self._state:
+            self._has_news = False
+        leases = {
+            attempt.attempt_id: (candidate, attempt)
+            for candidate in self._snapshot()
+            if (attempt := candidate.lease(self.backend.capabilities.renews_waiting)) is not None
+        }
+        if not leases:
+            return False
+        sent_at = self.clock.now()
+        try:
+            answer = self.ask("renew", self.backend.renew, [a for _, a in leases.values()])
+        except (BackendUnavailable, BackendRefused) as error:
+            for candidate, _ in leases.values():
+                candidate.renewal_failed(error)
+            raise
+        proved_at = sent_at if answer.sent_at is None else answer.sent_at
+        for attempt_id, (candidate, _) in leases.items():
+            outcome = answer.outcomes.get(attempt_id)
+            if outcome is not None:
+                candidate.renewal_answered(attempt_id, outcome, proved_at, answer.ttl)
+        if unanswered := leases.keys() - answer.outcomes.keys():
+            raise BackendUnavailable(f"no answer for {len(unanswered)} of {len(leases)} renewals")
+        return True
+
+    # The watchdog
+
+    def _watchdog_loop(self) -> None:
+        while True:
+            with self._state:
+                self._earliest_news = FOREVER
+            deadline = min((c.tick() for c in self._snapshot()), default=FOREVER)
+            with self._state:
+                if self._closed:
+                    return
+                deadline = min(deadline, self._earliest_news)
+                left = max(0.0, deadline - self.clock.now())
+                self._watch_until = deadline
+                self._state.wait(None if deadline == FOREVER else min(_WATCHDOG_PERIOD, left))
+                self._watch_until = -FOREVER  # nobody needs to poke while it is computed anew
+
+    def _snapshot(self) -> list[Candidate]:
+        with self._state:
+            return list(self._members)
+
+    def _start_loops(self) -> None:
+        for name, loop in (
+            ("heartbeat", self._heartbeat_loop),
+            ("watchdog", self._watchdog_loop),
+        ):
+            thread = threading.Thread(target=loop, name=f"leaderlock-{name}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    # Telling people, once per streak
+
+    def _tell_failing(self, operation: str, error: Exception) -> None:
+        with self._state:
+            if operation in self._failing:
+                return
+            self._failing.add(operation)
+        level = logging.ERROR if isinstance(error, BackendRefused) else logging.WARNING
+        log.log(level, "leaderlock.store_failing operation=%s error=%s", operation, error)
+
+    def _tell_answering(self, operation: str) -> None:
+        with self._state:
+            if operation not in self._failing:
+                return
+            self._failing.discard(operation)
+        log.info("leaderlock.store_recovered operation=%s", operation)

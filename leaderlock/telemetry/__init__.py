@@ -1,0 +1,1 @@
+"""What an election tells about itself: typed events."""

@@ -1,0 +1,40 @@
+"""Is this candidate fit for its job? For readiness and liveness probes."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from leaderlock.machine import State
+
+if TYPE_CHECKING:
+    from leaderlock.candidate import Candidate
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """The answer to a probe. Its truth value is `healthy`.
+
+    Attributes:
+        healthy: False for a leader that cannot renew, a candidate that cannot campaign, and one
+            that has given up.
+        state: what the candidate is doing, for people.
+        problem: what is wrong; empty if healthy.
+    """
+
+    healthy: bool
+    state: str
+    problem: str = ""
+
+    def __bool__(self) -> bool:
+        return self.healthy
+
+
+def examine(candidate: Candidate) -> Health:
+    """The health of one candidate, from what the store has answered lately. No I/O."""
+    state = candidate.state
+    problems = [str(candidate.error)] if candidate.error is not None else []
+    problems += [f"{operation}: {error}" for operation, error in candidate.failing.items()]
+    if state is State.IDLE and not problems:
+        return Health(healthy=True, state="not contending")
+    return Health(healthy=not problems, state=state.value, problem="; ".join(problems))

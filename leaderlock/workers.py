@@ -1,0 +1,175 @@
+"""A few threads for any number of electors.
+
+Workers     run jobs, the soonest due first
+Lane        jobs that keep their order, on whichever worker is free
+Recurring   one job that is due again and again, and never runs twice at once
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import logging
+import math
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+
+log = logging.getLogger("leaderlock")
+
+Job = Callable[[], None]
+
+
+class Workers:
+    """At most `size` daemon threads that run jobs, the soonest due first.
+
+    Threads are started when there is a job that no idle thread can take, and stay until `close`.
+
+    Args:
+        finish: on `close`, still run the jobs that are due, and those that they submit.
+    """
+
+    def __init__(self, name: str, size: int, *, finish: bool = False) -> None:
+        self._name = name
+        self._size = size
+        self._finish = finish
+        self._changed = threading.Condition()
+        self._jobs: list[tuple[float, int, Job]] = []
+        self._order = itertools.count()
+        self._threads: list[threading.Thread] = []
+        self._idle = 0
+        self._closed = False
+
+    def submit(self, job: Job, delay: float = 0.0) -> None:
+        """Run `job` on one of the threads in `delay` seconds. After `close` it is dropped."""
+        with self._changed:
+            if self._closed and not self._finish:
+                return
+            heapq.heappush(self._jobs, (time.monotonic() + delay, next(self._order), job))
+            if self._idle == 0 and len(self._threads) < self._size:
+                self._start_thread()
+            self._changed.notify()
+
+    def close(self) -> list[threading.Thread]:
+        """Let the threads end, without the jobs that need not be finished. Returns the threads."""
+        with self._changed:
+            self._closed = True
+            if not self._finish:
+                self._jobs.clear()
+            self._changed.notify_all()
+            return list(self._threads)
+
+    def _start_thread(self) -> None:
+        name = f"{self._name}-{len(self._threads)}"
+        thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._threads.append(thread)
+        thread.start()
+
+    def _run(self) -> None:
+        while (job := self._next_job()) is not None:
+            try:
+                job()
+            except Exception:
+                # A fault of ours: jobs handle what stores and callbacks raise. Never a reason for
+                # the other electors of this client to lose their worker.
+                log.exception("leaderlock.internal_error thread=%s", self._name)
+
+    def _next_job(self) -> Job | None:
+        with self._changed:
+            self._idle += 1
+            try:
+                while True:
+                    wait = self._jobs[0][0] - time.monotonic() if self._jobs else None
+                    if wait is not None and wait <= 0:
+                        return heapq.heappop(self._jobs)[2]
+                    if self._closed:
+                        return None
+                    self._changed.wait(wait)
+            finally:
+                self._idle -= 1
+
+
+class Lane:
+    """Jobs that run one at a time in the order given, on whichever worker is free."""
+
+    __slots__ = ("_busy", "_jobs", "_lock", "_thread_id", "_workers")
+
+    def __init__(self, workers: Workers) -> None:
+        self._workers = workers
+        self._lock = threading.Lock()
+        self._jobs: deque[Job] = deque()
+        self._busy = False
+        self._thread_id: int | None = None
+
+    def submit(self, job: Job) -> None:
+        with self._lock:
+            self._jobs.append(job)
+            if self._busy:
+                return
+            self._busy = True
+        self._workers.submit(self._run_one)
+
+    @property
+    def is_current_thread(self) -> bool:
+        """Whether the caller runs inside a job of this lane."""
+        return self._thread_id == threading.get_ident()
+
+    def _run_one(self) -> None:
+        with self._lock:
+            job = self._jobs.popleft()
+        self._thread_id = threading.get_ident()
+        try:
+            job()
+        finally:
+            self._thread_id = None
+            with self._lock:
+                self._busy = bool(self._jobs)
+                go_on = self._busy
+            if go_on:
+                self._workers.submit(self._run_one)
+
+
+class Recurring:
+    """One job that is due again and again, and never runs twice at once.
+
+    Args:
+        job: returns the seconds until it is due again; `math.inf`: when somebody says so.
+    """
+
+    __slots__ = ("_again", "_job", "_lock", "_running", "_ticket", "_workers")
+
+    def __init__(self, workers: Workers, job: Callable[[], float]) -> None:
+        self._workers = workers
+        self._job = job
+        self._lock = threading.Lock()
+        self._running = False
+        self._again = math.inf  # the delay asked for while the job was running
+        self._ticket = 0  # of the run that is scheduled; one with an older ticket is overtaken
+
+    def due_in(self, delay: float) -> None:
+        """Run the job in `delay` seconds, instead of when it was due before.
+
+        While it is running: once more, `delay` seconds after its end at the latest.
+        """
+        with self._lock:
+            if self._running:
+                self._again = min(self._again, delay)
+            elif delay < math.inf:
+                self._ticket += 1
+                ticket = self._ticket
+                self._workers.submit(lambda: self._run(ticket), delay)
+
+    def _run(self, ticket: int) -> None:
+        with self._lock:
+            if ticket != self._ticket or self._running:
+                return
+            self._running = True
+        delay = math.inf
+        try:
+            delay = self._job()
+        finally:
+            with self._lock:
+                self._running = False
+                delay, self._again = min(delay, self._again), math.inf
+            self.due_in(delay)
