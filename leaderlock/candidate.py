@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import threading
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING
@@ -79,7 +79,7 @@ class Candidate:
         self._epoch = config.epoch
         self._timing = config.timing
         self._clock = clock
-        self._machine = Candidacy(config.timing, lambda: uuid.uuid4().hex)
+        self._machine = Candidacy(config.timing, lambda: os.urandom(16).hex())
         self._backoff = Backoff(config.timing.max_backoff)
         self._failing: dict[str, LeaderLockError] = {}  # by operation
         self._yield_for = 0.0  # how long the next attempt holds back

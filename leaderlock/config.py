@@ -8,12 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-import socket
-import tomllib
-import uuid
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -171,6 +167,9 @@ def read_mapping(source: Mapping[str, object] | str | os.PathLike[str]) -> Mappi
         raise ConfigurationError(
             f"configuration comes from a mapping or a TOML file, not from {type(source).__name__}"
         )
+    import tomllib
+    from pathlib import Path
+
     path = Path(source)
     try:
         document = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -186,8 +185,9 @@ def read_mapping(source: Mapping[str, object] | str | os.PathLike[str]) -> Mappi
 
 def default_candidate_id() -> str:
     """Unique, and tells people where the candidate runs."""
-    host = socket.gethostname()[:200] or "localhost"
-    return f"{host}-{os.getpid()}-{uuid.uuid4().hex[:6]}"
+    from platform import node
+
+    return f"{node()[:200] or 'localhost'}-{os.getpid()}-{os.urandom(3).hex()}"
 
 
 def _read_environment() -> dict[str, str]:

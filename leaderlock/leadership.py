@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import threading
+from os import getpid
 
 from leaderlock.clock import Clock
 from leaderlock.errors import LeadershipLost
@@ -54,7 +54,7 @@ class Leadership:
         self.election = election
         self._valid_until = valid_until
         self._now = clock.now
-        self._pid = os.getpid()
+        self._pid = getpid()
         self._reason: LossReason | None = None
         self._lost = threading.Event()
 
@@ -62,7 +62,7 @@ class Leadership:
     def is_valid(self) -> bool:
         """Whether the term is still believed now."""
         # _valid_until is read before the clock: a pause in between can only turn True into False.
-        return self._valid_until > self._now() and self._pid == os.getpid()
+        return self._valid_until > self._now() and self._pid == getpid()
 
     def check(self) -> None:
         """Return if the term is still believed now.
@@ -76,7 +76,7 @@ class Leadership:
     def remaining(self) -> float:
         """Seconds for which the term is believed if no renewal succeeds any more; 0.0 when over."""
         left = self._valid_until - self._now()
-        return left if left > 0 and self._pid == os.getpid() else 0.0
+        return left if left > 0 and self._pid == getpid() else 0.0
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
@@ -85,7 +85,7 @@ class Leadership:
     @property
     def reason(self) -> LossReason | None:
         """Why the term ended; None while it lasts."""
-        if self._pid != os.getpid():
+        if self._pid != getpid():
             return LossReason.FORKED
         if self._reason is None and not self.is_valid:
             return LossReason.EXPIRED  # the watchdog is about to say the same

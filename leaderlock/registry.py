@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import importlib
-from importlib.metadata import entry_points
 from typing import TYPE_CHECKING
 
 from leaderlock.errors import ConfigurationError, MissingDependency, UnknownBackend
 
 if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
     from leaderlock.backends.base import Backend
 
 ENTRY_POINT_GROUP = "leaderlock.backends"
@@ -22,8 +23,7 @@ _BUILT_IN = {
 
 def known_schemes() -> list[str]:
     """Every scheme that a URL may have here, sorted."""
-    plugins = (point.name for point in entry_points(group=ENTRY_POINT_GROUP))
-    return sorted({*_BUILT_IN, *plugins})
+    return sorted({*_BUILT_IN, *(point.name for point in _plugins())})
 
 
 def find_backend(scheme: str) -> type[Backend]:
@@ -43,7 +43,9 @@ def find_backend(scheme: str) -> type[Backend]:
 
 
 def _load_plugin(scheme: str) -> object:
-    for point in entry_points(group=ENTRY_POINT_GROUP, name=scheme):
+    for point in _plugins():
+        if point.name != scheme:
+            continue
         try:
             return point.load()
         except Exception as error:  # whatever a foreign module's import may raise
@@ -53,6 +55,13 @@ def _load_plugin(scheme: str) -> object:
     raise UnknownBackend(
         f"no backend for {scheme}://; there are {', '.join(f'{s}://' for s in known_schemes())}"
     )
+
+
+def _plugins() -> list[EntryPoint]:
+    # Imported here: it takes longer than all of leaderlock, and few programs have plugins.
+    from importlib.metadata import entry_points
+
+    return list(entry_points(group=ENTRY_POINT_GROUP))
 
 
 def _import(module: str, scheme: str, extra: str) -> object:
