@@ -37,7 +37,8 @@ class Client:
         self._ended = threading.Event()  # set while there is no runtime, not even an ending one
         self._ended.set()
         self._electors: weakref.WeakSet[LeaderElector] = weakref.WeakSet()
-        _live.add(self)
+        self._contending: set[LeaderElector] = set()  # live on even if the program lets them go
+        _clients.add(self)
 
     @property
     def timing(self) -> Timing:
@@ -104,8 +105,10 @@ class Client:
             done = [e._candidate.stop(max(0.0, end - time.monotonic())) for e in electors]
             runtime.close(max(0.0, end - time.monotonic()))
             if self._given_backend is None:
-                runtime.backend.close()
+                _close_backend(runtime.backend, max(0.0, end - time.monotonic()))
         finally:
+            self._contending.clear()
+            _open.discard(self)
             self._ended.set()
         return all(done)
 
@@ -126,11 +129,20 @@ class Client:
             if self._runtime is None:
                 self._runtime = Runtime(self._make_backend(), self.timing, self.clock)
                 self._ended.clear()
+                _open.add(self)
             return self._runtime
 
     def add(self, elector: LeaderElector) -> None:
         """Have an elector stopped when this client is closed."""
         self._electors.add(elector)
+
+    def keep(self, elector: LeaderElector) -> None:
+        """The elector contends: it is kept until `forget`, even if nobody else holds it."""
+        self._contending.add(elector)
+
+    def forget(self, elector: LeaderElector) -> None:
+        """The elector has stopped."""
+        self._contending.discard(elector)
 
     def _make_backend(self) -> Backend:
         if self._given_backend is not None:
@@ -149,6 +161,8 @@ class Client:
         self._ended = threading.Event()
         self._ended.set()
         runtime, self._runtime = self._runtime, None
+        self._contending.clear()
+        _open.discard(self)
         for elector in list(self._electors):
             elector._after_fork()
         if runtime is not None:
@@ -172,17 +186,25 @@ def connect(store: str | Backend | None = None, **settings: Any) -> Client:
     return Client(resolve({"url": store, **settings}, election_required=False))
 
 
-_live: weakref.WeakSet[Client] = weakref.WeakSet()
+def _close_backend(backend: Backend, timeout: float) -> None:
+    """Close it, without waiting for a store that does not let go."""
+    closing = threading.Thread(target=backend.close, name="leaderlock-close", daemon=True)
+    closing.start()
+    closing.join(timeout)
+
+
+_clients: weakref.WeakSet[Client] = weakref.WeakSet()
+_open: set[Client] = set()  # those with a session, kept even if the program lets them go
 
 
 def _after_fork_in_child() -> None:
-    for client in list(_live):
+    for client in list(_clients):
         client.after_fork()
 
 
 def _close_all() -> None:
     """At the end of the process: hand over now, instead of when the leases have run out."""
-    for client in list(_live):
+    for client in list(_open):
         client.close(min(client.timing.stop_timeout, _EXIT_GRACE))
 
 

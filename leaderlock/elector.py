@@ -167,6 +167,7 @@ class LeaderElector:
 
         A store that cannot be reached is retried for ever. Starting twice is harmless.
         """
+        self._client.keep(self)
         self._candidate.start(self._client.runtime())
         self._follow_leader()
 
@@ -183,6 +184,7 @@ class LeaderElector:
         self._feed.end()
         if self._owns_client:
             return self._client.close(timeout)
+        self._client.forget(self)
         return self._candidate.stop(self.timing.stop_timeout if timeout is None else timeout)
 
     def __enter__(self) -> Self:
@@ -335,7 +337,7 @@ class LeaderElector:
         Needs no candidacy and writes nothing to the store. Ends when the elector or its client
         is stopped. A change that is undone at once may not be seen.
         """
-        return self._feed.changes()
+        yield from self._feed.changes()  # not returned: the iterator keeps the elector alive
 
     def _follow_leader(self) -> None:
         if self._candidate.contends and self._candidate.callbacks.follow_leader:
