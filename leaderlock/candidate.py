@@ -273,8 +273,8 @@ class Candidate:
         except (BackendUnavailable, BackendRefused) as error:
             with self._changed:
                 self._note_failure(operation, error)
-                if request.verb is Verb.CAMPAIGN and isinstance(error, BackendRefused):
-                    self.error = error
+                if isinstance(error, BackendRefused):
+                    self._take_refusal(request, error)
                 self._changed.notify_all()
                 return self._backoff.pause()
         with self._changed:
@@ -320,6 +320,14 @@ class Candidate:
         runtime.ask("release", runtime.backend.release, attempt)
         with self._changed:
             self._machine.released(attempt.attempt_id)
+            self._settle()
+
+    def _take_refusal(self, request: Request, error: BackendRefused) -> None:
+        if request.verb is Verb.CAMPAIGN:
+            self.error = error
+        else:
+            # Asking again does not help: what the store may hold of it runs out by itself.
+            self._machine.released(request.attempt_id)
             self._settle()
 
     def _ttl(self, granted: float | None) -> float:

@@ -1,0 +1,75 @@
+"""Every Python and TOML block of the README and the documentation works as it stands there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import NamedTuple
+
+import pytest
+
+from leaderlock import LeaderElector
+
+ROOT = Path(__file__).parents[2]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+
+
+class Snippet(NamedTuple):
+    page: Path
+    line: int
+    language: str
+    code: str
+
+    def __str__(self) -> str:
+        return f"{self.page.name}:{self.line}"
+
+
+def find_snippets(language: str) -> list[Snippet]:
+    found = []
+    for page in PAGES:
+        text = page.read_text(encoding="utf-8")
+        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            line = text.count("\n", 0, match.start()) + 1
+            found.append(Snippet(page, line, language, match[1]))
+    return found
+
+
+# What a reader brings along to the snippets of the README.
+READERS_OWN = """
+def due(): return ["invoice-1", "invoice-2"]
+def charge(invoice, fence): charged.append((invoice, fence))
+charged = []
+"""
+
+
+@pytest.mark.parametrize("snippet", find_snippets("python"), ids=str)
+def test_a_python_block_runs(snippet: Snippet, tmp_path: Path) -> None:
+    code = snippet.code.replace("/var/lib/app", str(tmp_path))
+    namespace: dict[str, object] = {"__name__": "snippet"}
+    exec(READERS_OWN, namespace)
+    if "elector.run(work)" in code and "elector = " not in code:
+        code = RUN_PREAMBLE + code
+    exec(compile("\n" * snippet.line + code, str(snippet.page), "exec"), namespace)
+
+
+# The README shows a service's main loop by itself, after the elector of the block before it.
+RUN_PREAMBLE = """
+import threading
+from leaderlock import LeaderElector
+elector = LeaderElector("memory://readme", "billing")
+def charge_due_customers(): charged.append("all")
+threading.Timer(0.3, elector.stop).start()
+"""
+
+
+@pytest.mark.parametrize(
+    "snippet", [s for s in find_snippets("toml") if "[leaderlock]" in s.code], ids=str
+)
+def test_a_configuration_block_is_accepted(snippet: Snippet, tmp_path: Path) -> None:
+    file = tmp_path / "leaderlock.toml"
+    file.write_text(snippet.code.replace("/var/lib/app", str(tmp_path)), encoding="utf-8")
+    assert LeaderElector.from_config(file).election == "billing"
+
+
+def test_there_are_snippets_to_run() -> None:
+    assert len(find_snippets("python")) >= 10
