@@ -120,21 +120,37 @@ class Callbacks:
     def _guard(self, kind: str, callback: Callable[..., object], *args: object) -> None:
         try:
             callback(*args)
-        except (Exception, SystemExit) as error:
+        except BaseException as error:  # CancelledError and SystemExit, too, must not end a thread
             self.report_failure(kind, error)
+
+
+def runs_later(function: Callable[..., object]) -> str:
+    """The kind of a function whose call only makes an object that runs later; "" for others."""
+    # The class tells what a call of an object runs; a call of a class only makes an object.
+    call = function if isinstance(function, type) else type(function).__call__
+    for kind, is_kind in (
+        ("generator", inspect.isgeneratorfunction),
+        ("coroutine", inspect.iscoroutinefunction),
+        ("asynchronous generator", inspect.isasyncgenfunction),
+    ):
+        if is_kind(function) or is_kind(call):
+            return kind
+    return ""
 
 
 def require_callable(what: str, callback: object, arguments: int) -> None:
     """Refuse, before anything is started, what could not be called later.
 
     Raises:
-        ConfigurationError: it is not callable, is a coroutine function, or takes other arguments.
+        ConfigurationError: it is not callable, a generator or coroutine function, or takes other
+            arguments.
     """
     if not callable(callback):
         raise ConfigurationError(f"{what} must be callable, not {callback!r}")
-    if inspect.iscoroutinefunction(callback):
+    if kind := runs_later(callback):
         raise ConfigurationError(
-            f"{what}={callback!r} is a coroutine function, which nothing here would await"
+            f"{what}={callback!r} is a {kind} function: calling it runs nothing. Give a plain "
+            "function that drives it"
         )
     try:
         signature = inspect.signature(callback)

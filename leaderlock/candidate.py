@@ -12,6 +12,7 @@ import math
 import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -59,6 +60,16 @@ log = logging.getLogger("leaderlock")
 _LONGEST_YIELD = 1.0
 
 
+class Hold:
+    """Somebody works under a term; a release waits until it is let go."""
+
+    __slots__ = ("leadership", "thread_id")
+
+    def __init__(self, leadership: Leadership) -> None:
+        self.leadership = leadership
+        self.thread_id = threading.get_ident()
+
+
 class Candidate:
     """One candidate of one election.
 
@@ -90,9 +101,9 @@ class Candidate:
         self._runtime: Runtime | None = None
         self.callbacks.lane = None
         self._attempt: Attempt | None = None
-        self._settled = (self._machine.state, self._machine.attempt_id)
+        self._settled: tuple[State, str] | None = None  # what was last followed
         self._requests: Recurring | None = None  # sends what is due to the store
-        self._holds: list[int] = []  # threads that work under the present or last term
+        self._holds: set[Hold] = set()  # on the present or last term
         self._callbacks_due = 0
         self._draining = False
 
@@ -118,6 +129,7 @@ class Candidate:
         with self._changed:
             if self._runtime is not runtime:
                 self._runtime = runtime
+                self._settled = None  # what is due may be due at a session that has ended
                 self._requests = Recurring(runtime.io, partial(self._send_due, runtime))
                 self.callbacks.lane = Lane(runtime.callbacks)
             if not self.contends:
@@ -128,19 +140,27 @@ class Candidate:
             self._machine.start()
             self._settle()
 
-    def begin_stop(self) -> None:
-        """Give up what is held and contend no more; does not wait."""
-        self._apply(self._machine.stop)
+    def begin_stop(self, of: Runtime | None = None) -> None:
+        """Give up what is held and contend no more (only over `of`, if given); does not wait."""
 
-    def stop(self, timeout: float) -> bool:
-        """The same, and wait for the store's word. Returns whether it came."""
-        self.begin_stop()
+        def change(now: float) -> Sequence[Notice]:
+            return self._machine.stop(now) if of in (None, self._runtime) else ()
+
+        self._apply(change)
+
+    def wait_rest(self, timeout: float, of: Runtime | None = None) -> bool:
+        """Wait until the store holds nothing of it, or it is with another runtime than `of`."""
         with self._changed:
-            done = self._wait_unless_own(self._is_at_rest, timeout)
-            if not done and not self.is_own_thread():
+            return self._wait_unless_own(
+                lambda: self._is_at_rest() or of not in (None, self._runtime), timeout
+            )
+
+    def abandon(self, of: Runtime) -> None:
+        """Wait no more for the word of a store whose session has ended."""
+        with self._changed:
+            if self._runtime is of:
                 self._machine.abandon()
                 self._settle()
-            return done
 
     def step_down(self, reason: LossReason, of: Leadership | None = None) -> str:
         """End the present term (only `of`, if given) at once. Returns its attempt, "" if none."""
@@ -151,7 +171,7 @@ class Candidate:
             # Not to win again at once against candidates that are only being woken.
             self._yield_for = min(self._timing.heartbeat, _LONGEST_YIELD)
             events = self._publish(self._machine.resign(self._clock.now(), reason))
-        _log_all(events)
+        self._log(events)
         return attempt_id
 
     def wait_released(self, attempt_id: str, timeout: float) -> bool:
@@ -166,31 +186,25 @@ class Candidate:
 
         Raises:
             BackendRefused, TokenRegression: it cannot be elected until somebody acts.
+            LeaderLockError: no next term begins before the caller has ended.
         """
         with self._changed:
             return self._wait_term(timeout)
 
-    def hold_term(self, timeout: float | None) -> Leadership | None:
+    def hold_term(self, timeout: float | None) -> Hold | None:
         """The same, and count the caller as working under the term until `let_go`."""
         with self._changed:
-            leadership = self._wait_term(timeout)
-            if leadership is not None:
-                self._holds.append(threading.get_ident())
-            return leadership
+            return self._hold(self._wait_term(timeout))
 
-    def hold_present_term(self) -> Leadership | None:
+    def hold_present_term(self) -> Hold | None:
         """The same without waiting."""
         with self._changed:
-            if not self._is_leading():
-                return None
-            self._holds.append(threading.get_ident())
-            return self.leadership
+            return self._hold(self.leadership if self._is_leading() else None)
 
-    def let_go(self) -> None:
-        """The caller has stopped working under the term."""
+    def let_go(self, hold: Hold) -> None:
+        """The work has ended; on whichever thread. Harmless in a child forked within it."""
         with self._changed:
-            if threading.get_ident() in self._holds:  # not in a child forked within the work
-                self._holds.remove(threading.get_ident())
+            self._holds.discard(hold)
             self._settle()
 
     def wait_answer(self, timeout: float) -> None:
@@ -202,7 +216,8 @@ class Candidate:
 
     def is_own_thread(self) -> bool:
         """Whether the caller is what a drain waits for: it would wait for itself."""
-        return self.callbacks.is_current_thread or threading.get_ident() in self._holds
+        with self._changed:
+            return self._is_own_thread()
 
     # What the runtime tells
 
@@ -216,7 +231,7 @@ class Candidate:
         self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
     ) -> None:
         def change(now: float) -> Sequence[Notice]:
-            self._note_success("renew")
+            self._note_success()
             if outcome is not Renewal.RENEWED:
                 return self._machine.refused(attempt_id, outcome.loss, now)
             return self._machine.renewed(attempt_id, sent_at=sent_at, ttl=self._ttl(ttl), now=now)
@@ -229,8 +244,11 @@ class Candidate:
 
     def tick(self) -> float:
         """Let time pass. Returns the next deadline."""
-        self._apply(self._machine.tick)
-        return self._machine.deadline
+        with self._changed:
+            events = self._publish(self._machine.tick(self._clock.now()))
+            deadline = self._machine.deadline
+        self._log(events)
+        return deadline
 
     def after_fork(self) -> None:
         """In a forked child: the parent's threads and locks do not exist here."""
@@ -278,13 +296,13 @@ class Candidate:
                 self._changed.notify_all()
                 return self._backoff.pause()
         with self._changed:
-            self._note_success(operation)
+            self._note_success()
             self._backoff.reset()
         return delay
 
     def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
         sent_at = self._clock.now()
-        answer = runtime.ask("campaign", runtime.backend.campaign, attempt)
+        answer = runtime.ask("campaign", self._ask_campaign, runtime, attempt)
         orphaned = False
 
         def change(now: float) -> Sequence[Notice]:
@@ -299,10 +317,21 @@ class Candidate:
 
         self._apply(change)
         if orphaned:
-            runtime.ask("release", runtime.backend.release, attempt)
+            self._give_back(runtime, attempt)
         if isinstance(answer, Granted):
             return math.inf
         return self._timing.max_backoff if answer.retry_after is None else answer.retry_after
+
+    def _ask_campaign(self, runtime: Runtime, attempt: Attempt) -> Granted | Waiting:
+        answer = runtime.backend.campaign(attempt)
+        match answer:
+            case Granted(token=token, source=source):
+                FencingToken(self._epoch, token, source)  # raises for what is none
+            case Waiting():
+                pass
+            case _:
+                raise TypeError(f"neither Granted nor Waiting: {answer!r}")
+        return answer
 
     def _grant(
         self, attempt: Attempt, grant: Granted, sent_at: float, now: float
@@ -315,6 +344,11 @@ class Candidate:
             ttl=self._ttl(grant.ttl),
             now=now,
         )
+
+    def _give_back(self, runtime: Runtime, attempt: Attempt) -> None:
+        # A failure is told and logged by ask(); the lease then runs out by itself.
+        with suppress(BackendUnavailable, BackendRefused):
+            runtime.ask("release", runtime.backend.release, attempt)
 
     def _release(self, runtime: Runtime, attempt: Attempt) -> None:
         runtime.ask("release", runtime.backend.release, attempt)
@@ -338,7 +372,7 @@ class Candidate:
     def _apply(self, change: Callable[[float], Sequence[Notice]]) -> None:
         with self._changed:
             events = self._publish(change(self._clock.now()))
-        _log_all(events)
+        self._log(events)
 
     def _publish(self, notices: Sequence[Notice]) -> list[Event]:
         """Make known what happened; the caller logs the events when it has let the lock go."""
@@ -428,22 +462,43 @@ class Candidate:
                 StoreFailing(self.election, self.candidate_id, operation=operation, error=error)
             )
 
-    def _note_success(self, operation: str) -> None:
-        if self._failing.pop(operation, None) is not None:
+    def _note_success(self) -> None:
+        """The store has answered: what failed in an earlier state of the machine is over, too."""
+        failing, self._failing = self._failing, {}
+        for operation in failing:
             self.callbacks.emit(
                 StoreRecovered(self.election, self.candidate_id, operation=operation)
             )
 
+    def _log(self, events: Sequence[Event]) -> None:
+        for event in events:
+            if self._runtime is None:
+                log.log(event.log_level, "%s", event)
+            else:
+                self._runtime.log(event.log_level, "%s", event)
+
     # Waiting
 
+    def _hold(self, leadership: Leadership | None) -> Hold | None:
+        if leadership is None:
+            return None
+        hold = Hold(leadership)
+        self._holds.add(hold)
+        return hold
+
     def _wait_term(self, timeout: float | None) -> Leadership | None:
+        if self._draining and self._is_own_thread():
+            raise LeaderLockError(
+                f"work or a callback under a term of election {self.election!r} that is over "
+                "waits for the next one, which cannot begin before it has ended: return first"
+            )
         self._changed.wait_for(
             lambda: self._is_leading() or self.error is not None or not self.contends, timeout
         )
         if self._is_leading():
             return self.leadership
         if self.error is not None:
-            raise self.error
+            raise self.error.with_traceback(None)  # not of those who were told before
         return None
 
     def _is_leading(self) -> bool:
@@ -452,12 +507,11 @@ class Candidate:
     def _is_at_rest(self) -> bool:
         return self.state in (State.IDLE, State.FORKED)
 
+    def _is_own_thread(self) -> bool:
+        own = threading.get_ident()
+        return self.callbacks.is_current_thread or any(h.thread_id == own for h in self._holds)
+
     def _wait_unless_own(self, condition: Callable[[], bool], timeout: float) -> bool:
-        if self.is_own_thread():
+        if self._is_own_thread():
             return condition()
         return self._changed.wait_for(condition, timeout)
-
-
-def _log_all(events: Sequence[Event]) -> None:
-    for event in events:
-        log.log(event.log_level, "%s", event)

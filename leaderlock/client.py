@@ -3,24 +3,43 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
 from leaderlock.backends.base import Backend, Settings
 from leaderlock.clock import BOOT_CLOCK, Clock
 from leaderlock.config import Config, resolve, resolve_for_backend
+from leaderlock.interrupt import Begun, apart_if_interrupting
 from leaderlock.runtime import Runtime
-from leaderlock.timing import Timing
+from leaderlock.timing import Timing, bounded_time
 
 if TYPE_CHECKING:
     from leaderlock.callbacks import OnElected, OnLeaderChange, OnLost
     from leaderlock.elector import LeaderElector
 
+log = logging.getLogger("leaderlock")
+
 _EXIT_GRACE = 2.0
+
+
+class _Ending:
+    """The end of a session. Whoever closes the client meanwhile waits for the same one."""
+
+    def __init__(self, *, over: bool = False) -> None:
+        self.over = threading.Event()
+        self.clean = over
+        if over:
+            self.over.set()
+
+    def wait(self, timeout: float) -> bool:
+        """Whether within `timeout` seconds everything is known to be released."""
+        return self.over.wait(timeout) and self.clean
 
 
 class Client:
@@ -34,8 +53,7 @@ class Client:
         self._given_backend = backend
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
-        self._ended = threading.Event()  # set while there is no runtime, not even an ending one
-        self._ended.set()
+        self._ending = _Ending(over=True)  # of the last session that was closed
         self._electors: weakref.WeakSet[LeaderElector] = weakref.WeakSet()
         self._contending: set[LeaderElector] = set()  # live on even if the program lets them go
         _clients.add(self)
@@ -81,36 +99,62 @@ class Client:
         """Stop every elector of this client and end the session.
 
         Returns after at most `timeout` seconds (default: `timing.stop_timeout`), also when the
-        store is dead. Called from a callback or from work under one of its terms, it returns at
-        once and the rest happens when that has ended.
+        store is dead. Called from a callback or from work under one of its terms, or from a signal
+        handler that interrupts leaderlock, it returns at once and the rest happens when that has
+        ended.
 
         Returns:
             Whether everything has been seen to be released.
         """
-        bound = self.timing.stop_timeout if timeout is None else timeout
-        end = time.monotonic() + bound
-        electors = list(self._electors)
-        for elector in electors:
-            elector._begin_stop()
-        if any(elector._candidate.is_own_thread() for elector in electors):
-            threading.Thread(
-                target=self.close, args=(bound,), name="leaderlock-close", daemon=True
-            ).start()
-            return False
+        end = time.monotonic() + bounded_time(timeout, self.timing.stop_timeout)
+        return apart_if_interrupting(partial(self._close, end))
+
+    def _close(self, end: float, begun: Begun) -> bool:
         with self._lock:
             runtime, self._runtime = self._runtime, None
-        if runtime is None:
-            return self._ended.wait(bound)
+            if runtime is not None:
+                self._ending = _Ending()
+            ending, electors = self._ending, list(self._electors)
+        if runtime is not None:
+            for elector in electors:
+                elector._begin_stop(runtime)
+        begun()
+        if any(elector._candidate.is_own_thread() for elector in electors):
+            if runtime is not None:
+                finish = partial(self._finish, runtime, electors, ending, end)
+                threading.Thread(target=finish, name="leaderlock-close", daemon=True).start()
+            return ending.wait(0.0)
+        if runtime is not None:
+            self._finish(runtime, electors, ending, end)
+        return ending.wait(max(0.0, end - time.monotonic()))
+
+    def begin_close(self) -> None:
+        """Have every elector stop; does not wait."""
+        with self._lock:
+            runtime, electors = self._runtime, list(self._electors)
+        if runtime is not None:
+            for elector in electors:
+                elector._begin_stop(runtime)
+
+    def _finish(
+        self, runtime: Runtime, electors: Sequence[LeaderElector], ending: _Ending, end: float
+    ) -> None:
+        """Wait for what has begun to stop, and end its session."""
+        candidates = [elector._candidate for elector in electors]
         try:
-            done = [e._candidate.stop(max(0.0, end - time.monotonic())) for e in electors]
+            done = [c.wait_rest(max(0.0, end - time.monotonic()), runtime) for c in candidates]
             runtime.close(max(0.0, end - time.monotonic()))
+            for candidate in candidates:
+                candidate.abandon(runtime)
             if self._given_backend is None:
                 _close_backend(runtime.backend, max(0.0, end - time.monotonic()))
+            ending.clean = all(done)
         finally:
-            self._contending.clear()
-            _open.discard(self)
-            self._ended.set()
-        return all(done)
+            with self._lock:
+                self._contending = {e for e in self._contending if e._candidate.contends}
+                if self._runtime is None:
+                    _open.discard(self)
+            ending.over.set()
 
     def __enter__(self) -> Self:
         return self
@@ -126,23 +170,29 @@ class Client:
     def runtime(self) -> Runtime:
         """The threads and the session, made on first use."""
         with self._lock:
-            if self._runtime is None:
-                self._runtime = Runtime(self._make_backend(), self.timing, self.clock)
-                self._ended.clear()
-                _open.add(self)
-            return self._runtime
+            return self._present_runtime()
+
+    def _present_runtime(self) -> Runtime:
+        if self._runtime is None:
+            self._runtime = Runtime(self._make_backend(), self.timing, self.clock)
+            _open.add(self)
+        return self._runtime
 
     def add(self, elector: LeaderElector) -> None:
         """Have an elector stopped when this client is closed."""
-        self._electors.add(elector)
+        with self._lock:
+            self._electors.add(elector)
 
-    def keep(self, elector: LeaderElector) -> None:
-        """The elector contends: it is kept until `forget`, even if nobody else holds it."""
-        self._contending.add(elector)
+    def start(self, elector: LeaderElector) -> None:
+        """Have an elector contend. It is kept until `forget`, even if nobody else holds it."""
+        with self._lock:  # so that no `close` comes in between, and leaves it without threads
+            elector._candidate.start(self._present_runtime())
+            self._contending.add(elector)
 
     def forget(self, elector: LeaderElector) -> None:
         """The elector has stopped."""
-        self._contending.discard(elector)
+        with self._lock:
+            self._contending.discard(elector)
 
     def _make_backend(self) -> Backend:
         if self._given_backend is not None:
@@ -158,15 +208,15 @@ class Client:
     def after_fork(self) -> None:
         """In a forked child: nothing of the parent's session may be used, or closed."""
         self._lock = threading.Lock()
-        self._ended = threading.Event()
-        self._ended.set()
+        self._ending = _Ending(over=True)
         runtime, self._runtime = self._runtime, None
-        self._contending.clear()
+        self._contending = set()
         _open.discard(self)
         for elector in list(self._electors):
             elector._after_fork()
-        if runtime is not None:
-            runtime.backend.abandon()
+        backend = self._given_backend if runtime is None else runtime.backend
+        if backend is not None:
+            backend.abandon()
 
 
 def connect(store: str | Backend | None = None, **settings: Any) -> Client:
@@ -188,9 +238,20 @@ def connect(store: str | Backend | None = None, **settings: Any) -> Client:
 
 def _close_backend(backend: Backend, timeout: float) -> None:
     """Close it, without waiting for a store that does not let go."""
-    closing = threading.Thread(target=backend.close, name="leaderlock-close", daemon=True)
-    closing.start()
-    closing.join(timeout)
+
+    def close() -> None:
+        try:
+            backend.close()
+        except Exception:
+            log.exception("leaderlock.backend_fault operation=close")
+
+    closing = threading.Thread(target=close, name="leaderlock-close", daemon=True)
+    try:
+        closing.start()
+    except RuntimeError:  # at the end of the process, Python 3.12 and newer start none
+        close()
+    else:
+        closing.join(timeout)
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
@@ -204,8 +265,12 @@ def _after_fork_in_child() -> None:
 
 def _close_all() -> None:
     """At the end of the process: hand over now, instead of when the leases have run out."""
-    for client in list(_open):
-        client.close(min(client.timing.stop_timeout, _EXIT_GRACE))
+    clients, end = list(_open), time.monotonic() + _EXIT_GRACE
+    for client in clients:  # all at the same time: one dead store must not hold up the others
+        client.begin_close()
+    for client in clients:
+        left = max(0.0, end - time.monotonic())
+        client.close(min(client.timing.stop_timeout, left))
 
 
 if hasattr(os, "register_at_fork"):

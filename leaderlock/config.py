@@ -45,7 +45,7 @@ def _metadata(value: object) -> Mapping[str, Any]:
         if not isinstance(value, Mapping) or not all(isinstance(key, str) for key in value):
             raise ValueError(allowed)
         encoded = json.dumps(dict(value), allow_nan=False)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         raise ValueError(allowed) from None
     if len(encoded.encode()) > MAX_METADATA_BYTES:
         raise ValueError(allowed)
@@ -114,7 +114,7 @@ def resolve(
     known = _COMMON | dict(backend.options)
     _refuse_unknown(given, _IDENTITY | known, "keyword")
     _refuse_unknown(mapping, _IDENTITY | known, "key")
-    _refuse_unknown(url.query, known, f"parameter of {url}")
+    _refuse_unknown(url.query, known, f"parameter of {replace(url, query={})}")  # may be secret
     if strict_environment:
         _refuse_unknown(environment, _IDENTITY | known, "environment variable", ENV_PREFIX)
     layers = (
@@ -175,7 +175,8 @@ def read_mapping(source: Mapping[str, object] | str | os.PathLike[str]) -> Mappi
         document = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise ConfigurationError(f"cannot read the configuration file {path}: {error}") from error
-    for table in (document.get("leaderlock"), document.get("tool", {}).get("leaderlock")):
+    tool = document.get("tool")
+    for table in (document.get("leaderlock"), isinstance(tool, dict) and tool.get("leaderlock")):
         if isinstance(table, dict):
             return table
     raise ConfigurationError(
@@ -212,7 +213,7 @@ def _refuse_unknown(
 ) -> None:
     for key in layer:
         if key not in known:
-            shown = [prefix + (k.upper() if prefix else k) for k in (key, *known)]
+            shown = [f"{prefix}{k.upper()}" if prefix else k for k in (key, *known)]
             raise ConfigurationError(
                 f"unknown {what} {shown[0]!r}; known are {', '.join(shown[1:])}"
             )

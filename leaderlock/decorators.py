@@ -8,10 +8,12 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
 
 from leaderlock.backends.base import Backend
+from leaderlock.callbacks import runs_later
 from leaderlock.client import Client
 from leaderlock.errors import ConfigurationError, NotLeader
 
 if TYPE_CHECKING:
+    from leaderlock.candidate import Hold
     from leaderlock.elector import LeaderElector
     from leaderlock.leadership import Leadership
 
@@ -20,7 +22,7 @@ R = TypeVar("R")
 
 _OTHERWISE = ("skip", "raise", "wait")
 _FILLED_IN = "leadership"
-_KEYWORD_KINDS = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+_POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
 class LeaderOnly:
@@ -76,20 +78,26 @@ class LeaderOnly:
         self, function: Callable[..., Any], otherwise: str, default: Any
     ) -> Callable[..., Any]:
         _require_plain_function(function)
-        signature = inspect.signature(function)
+        try:
+            signature = inspect.signature(function)
+        except (TypeError, ValueError):
+            raise ConfigurationError(
+                f"leader_only cannot see the parameters of {function!r}: guard a function of "
+                "yours that calls it"
+            ) from None
         fill_in = _filler(signature)
 
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             elector = self._elector()
-            leadership = _hold_term(elector, otherwise)
-            if leadership is None:
+            hold = _hold_term(elector, otherwise)
+            if hold is None:
                 return default
             try:
-                args, kwargs = fill_in(leadership, args, kwargs)
+                args, kwargs = fill_in(hold.leadership, args, kwargs)
                 return function(*args, **kwargs)
             finally:
-                elector._candidate.let_go()
+                elector._candidate.let_go(hold)
 
         shown = [p for name, p in signature.parameters.items() if name != _FILLED_IN]
         wrapper.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
@@ -130,32 +138,27 @@ def leader_only(
     return LeaderOnly(contending)(otherwise=otherwise, default=default)
 
 
-def _hold_term(elector: LeaderElector, otherwise: str) -> Leadership | None:
+def _hold_term(elector: LeaderElector, otherwise: str) -> Hold | None:
     """The present term, with the caller counted as working under it; None: skip the call."""
     candidate = elector._candidate
     waits = otherwise == "wait" and candidate.contends
-    leadership = candidate.hold_term(None) if waits else candidate.hold_present_term()
-    if leadership is None and otherwise != "skip":
+    hold = candidate.hold_term(None) if waits else candidate.hold_present_term()
+    if hold is None and otherwise != "skip":
         raise NotLeader(
             f"{elector.candidate_id!r} does not lead election {elector.election!r}"
             + ("" if candidate.contends else ": it has not been started")
         )
-    return leadership
+    return hold
 
 
 def _require_plain_function(function: object) -> None:
     if not callable(function):
         raise ConfigurationError(f"leader_only decorates a function, not {function!r}")
-    for kind, is_kind in (
-        ("generator", inspect.isgeneratorfunction),
-        ("coroutine", inspect.iscoroutinefunction),
-        ("asynchronous generator", inspect.isasyncgenfunction),
-    ):
-        if is_kind(function):
-            raise ConfigurationError(
-                f"leader_only cannot guard the {kind} function {function!r}: calling it runs "
-                "nothing yet. Guard the plain function that consumes or drives it"
-            )
+    if kind := runs_later(function):
+        raise ConfigurationError(
+            f"leader_only cannot guard the {kind} function {function!r}: calling it runs "
+            "nothing yet. Guard the plain function that consumes or drives it"
+        )
 
 
 def _filler(
@@ -165,15 +168,15 @@ def _filler(
 ]:
     """How to hand the term to the function, if it has a parameter for it."""
     parameter = signature.parameters.get(_FILLED_IN)
-    if parameter is None or parameter.kind not in _KEYWORD_KINDS:
+    if parameter is None or parameter.kind not in (*_POSITIONAL, parameter.KEYWORD_ONLY):
         return lambda _, args, kwargs: (args, kwargs)
     position = list(signature.parameters).index(_FILLED_IN)
-    by_position = parameter.kind is inspect.Parameter.POSITIONAL_OR_KEYWORD
+    by_position = parameter.kind in _POSITIONAL
 
     def fill_in(
         leadership: Leadership, args: tuple[Any, ...], kwargs: dict[str, Any]
     ) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if by_position and len(args) > position:
+        if by_position and len(args) >= position and _FILLED_IN not in kwargs:
             return (*args[:position], leadership, *args[position:]), kwargs
         return args, {_FILLED_IN: leadership, **kwargs}
 

@@ -6,21 +6,29 @@ import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Any, Self
 
 from leaderlock.backends.base import Backend
 from leaderlock.callbacks import OnElected, OnEvent, OnLeaderChange, OnLost, require_callable
-from leaderlock.candidate import Candidate
+from leaderlock.candidate import Candidate, Hold
 from leaderlock.client import Client
 from leaderlock.config import Config, for_election, read_mapping, resolve, resolve_for_backend
 from leaderlock.decorators import LeaderOnly
-from leaderlock.errors import CampaignTimeout, LeaderLockError, LeadershipLost
+from leaderlock.errors import (
+    CampaignTimeout,
+    LeaderLockError,
+    LeadershipLost,
+    TokenRegression,
+)
 from leaderlock.feed import LeaderFeed
+from leaderlock.interrupt import Begun, apart_if_interrupting
 from leaderlock.leadership import Leadership
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo, decode_reading
+from leaderlock.runtime import Runtime
 from leaderlock.telemetry.health import Health, examine
-from leaderlock.timing import Timing
+from leaderlock.timing import Timing, bounded_time, wait_time
 
 _CALLBACKS = ("on_elected", "on_lost", "on_leader_change")
 
@@ -167,8 +175,7 @@ class LeaderElector:
 
         A store that cannot be reached is retried for ever. Starting twice is harmless.
         """
-        self._client.keep(self)
-        self._candidate.start(self._client.runtime())
+        self._client.start(self)
         self._follow_leader()
 
     def stop(self, timeout: float | None = None) -> bool:
@@ -176,16 +183,23 @@ class LeaderElector:
 
         `is_leader` turns False at once; then work and callbacks may end, then the term is
         released. Returns after at most `timeout` seconds (default: `timing.stop_timeout`), also
-        when the store is dead; called from a callback or from work, it does not wait at all.
+        when the store is dead; called from a callback, from work, or from a signal handler that
+        interrupts leaderlock, it does not wait at all.
 
         Returns:
             Whether the store is known to hold nothing of this candidate any more.
         """
-        self._feed.end()
         if self._owns_client:
             return self._client.close(timeout)
+        bound = bounded_time(timeout, self.timing.stop_timeout)
+        return apart_if_interrupting(partial(self._stop, bound))
+
+    def _stop(self, timeout: float, begun: Begun) -> bool:
+        self._feed.end()
+        self._candidate.begin_stop()
+        begun()
         self._client.forget(self)
-        return self._candidate.stop(self.timing.stop_timeout if timeout is None else timeout)
+        return self._candidate.wait_rest(timeout)
 
     def __enter__(self) -> Self:
         self.start()
@@ -202,10 +216,13 @@ class LeaderElector:
         Raises:
             BackendRefused: the store refuses this candidate, for example its credentials.
             TokenRegression: the store has lost data.
+            LeaderLockError: called in work or a callback under a term that is over, which the
+                next one would wait for.
         """
-        if not self._candidate.contends:
-            return self._feed.wait_anybody(timeout)
-        return self._candidate.wait_term(timeout) is not None
+        bound = wait_time(timeout)
+        if self._candidate.contends or isinstance(self._candidate.error, TokenRegression):
+            return self._candidate.wait_term(bound) is not None
+        return self._feed.wait_anybody(bound)
 
     def resign(self, timeout: float | None = None) -> bool:
         """Give the present term up, and contend again. Harmless when not leading.
@@ -213,13 +230,19 @@ class LeaderElector:
         `is_leader` turns False at once; then work and callbacks may end (for at most
         `timing.drain_timeout`), then the term is released. To let another candidate have it,
         this one holds back for a moment. Returns after at most `timeout` seconds (default:
-        `timing.stop_timeout`); called from a callback or from work, it does not wait at all.
+        `timing.stop_timeout`); called from a callback, from work, or from a signal handler that
+        interrupts leaderlock, it does not wait at all.
 
         Returns:
             Whether the term is known to be released.
         """
-        bound = self.timing.stop_timeout if timeout is None else timeout
-        return self._candidate.wait_released(self._candidate.step_down(LossReason.RESIGNED), bound)
+        bound = bounded_time(timeout, self.timing.stop_timeout)
+        return apart_if_interrupting(partial(self._resign, bound))
+
+    def _resign(self, timeout: float, begun: Begun) -> bool:
+        attempt_id = self._candidate.step_down(LossReason.RESIGNED)
+        begun()
+        return self._candidate.wait_released(attempt_id, timeout)
 
     # Contending in the foreground
 
@@ -241,18 +264,21 @@ class LeaderElector:
             LeaderLockError: another lead() or run() of this elector is under way, or the elector
                 was stopped while waiting.
         """
-        with self._claim("lead()"), self._contending():
-            leadership = self._wait_to_lead(timeout)
+        bound = wait_time(timeout)
+        with self._claim("lead()"), self._contending() as was_contending:
+            hold = self._wait_to_lead(bound)
             reason = LossReason.RESIGNED
             try:
-                yield leadership
+                yield hold.leadership
             except LeadershipLost:
                 raise
             except BaseException:
                 reason = LossReason.WORK_FAILED
                 raise
             finally:
-                self._hand_over(leadership, reason)
+                attempt_id = self._hand_over(hold, reason)
+                if was_contending:  # else the stop at the end waits
+                    self._candidate.wait_released(attempt_id, self.timing.stop_timeout)
 
     def run(self, work: OnElected) -> None:
         """The main loop of a service: call `work(leadership)` once per term, until `stop()`.
@@ -269,20 +295,21 @@ class LeaderElector:
         """
         require_callable("work", work, 1)
         with self._claim("run()"), self._contending():
-            while (leadership := self._candidate.hold_term(None)) is not None:
+            while (hold := self._candidate.hold_term(None)) is not None:
                 reason = LossReason.WORK_FAILED
                 try:
-                    work(leadership)
+                    work(hold.leadership)
                     reason = LossReason.RESIGNED
                 except Exception as error:
-                    if not isinstance(error, LeadershipLost) or leadership.is_valid:
+                    if not isinstance(error, LeadershipLost) or hold.leadership.is_valid:
                         self._candidate.callbacks.report_failure("work", error)
                 finally:
-                    self._hand_over(leadership, reason)
+                    self._hand_over(hold, reason)
 
     @contextmanager
     def _claim(self, caller: str) -> Iterator[None]:
-        if not self._claim_lock.acquire(blocking=False):
+        lock = self._claim_lock  # a forked child has another one, but leaves this block with ours
+        if not lock.acquire(blocking=False):
             raise LeaderLockError(
                 f"{caller} of {self!r} while another lead() or run() of it is under way: "
                 "use an elector of its own for each"
@@ -290,33 +317,33 @@ class LeaderElector:
         try:
             yield
         finally:
-            self._claim_lock.release()
+            lock.release()
 
     @contextmanager
-    def _contending(self) -> Iterator[None]:
+    def _contending(self) -> Iterator[bool]:
         was_contending = self._candidate.contends
         if not was_contending:
             self.start()
         try:
-            yield
+            yield was_contending
         finally:
             if not was_contending:
                 self.stop()
 
-    def _wait_to_lead(self, timeout: float | None) -> Leadership:
-        leadership = self._candidate.hold_term(timeout)
-        if leadership is not None:
-            return leadership
+    def _wait_to_lead(self, timeout: float | None) -> Hold:
+        hold = self._candidate.hold_term(timeout)
+        if hold is not None:
+            return hold
         if not self._candidate.contends:
             raise LeaderLockError(f"stopped while waiting to lead election {self.election!r}")
         raise CampaignTimeout(
             f"{self.candidate_id!r} was not elected in {self.election!r} within {timeout} s"
         )
 
-    def _hand_over(self, leadership: Leadership, reason: LossReason) -> None:
-        attempt_id = self._candidate.step_down(reason, leadership)
-        self._candidate.let_go()
-        self._candidate.wait_released(attempt_id, self.timing.stop_timeout)
+    def _hand_over(self, hold: Hold, reason: LossReason) -> str:
+        attempt_id = self._candidate.step_down(reason, hold.leadership)
+        self._candidate.let_go(hold)
+        return attempt_id
 
     # Who leads
 
@@ -329,7 +356,8 @@ class LeaderElector:
             BackendUnavailable: no answer within `timing.request_timeout` seconds.
             BackendRefused: the store refuses to say.
         """
-        return decode_reading(self._client.runtime().backend.leader(self.election))
+        runtime = self._client.runtime()
+        return decode_reading(runtime.ask("leader", runtime.backend.leader, self.election))
 
     def observe(self) -> Iterator[LeaderInfo | None]:
         """Yield the present leader, then every change; None while nobody leads.
@@ -387,9 +415,9 @@ class LeaderElector:
 
     # For the client
 
-    def _begin_stop(self) -> None:
+    def _begin_stop(self, of: Runtime) -> None:
         self._feed.end()
-        self._candidate.begin_stop()
+        self._candidate.begin_stop(of)
 
     def _after_fork(self) -> None:
         self._claim_lock = threading.Lock()

@@ -9,6 +9,7 @@ from os import getpid
 from leaderlock.clock import Clock
 from leaderlock.errors import LeadershipLost
 from leaderlock.machine import LossReason
+from leaderlock.timing import wait_time
 from leaderlock.tokens import FencingToken
 
 __all__ = ["Leadership", "LossReason"]
@@ -80,7 +81,7 @@ class Leadership:
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
-        return self._lost.wait(timeout) or not self.is_valid
+        return self._lost.wait(wait_time(timeout)) or not self.is_valid
 
     @property
     def reason(self) -> LossReason | None:

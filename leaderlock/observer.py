@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from leaderlock.backends.base import Reading
 from leaderlock.backoff import Backoff
-from leaderlock.errors import LeaderLockError
+from leaderlock.errors import BackendRefused, LeaderLockError
 from leaderlock.tokens import FencingToken
 from leaderlock.workers import Recurring
 
@@ -45,12 +45,22 @@ def encode_payload(candidate_id: str, metadata: Mapping[str, Any], epoch: int) -
 
 
 def decode_reading(reading: Reading) -> LeaderInfo | None:
-    """A store's answer as people see it."""
+    """A store's answer as people see it.
+
+    Raises:
+        BackendRefused: something leads that is not a candidate of leaderlock, or of a newer one.
+    """
     if reading.payload is None:
         return None
-    fields = json.loads(reading.payload)
-    token = FencingToken(fields["epoch"], reading.token, reading.source)
-    return LeaderInfo(fields["id"], token, fields["meta"])
+    try:
+        fields = json.loads(reading.payload)
+        token = FencingToken(fields["epoch"], reading.token, reading.source)
+        return LeaderInfo(fields["id"], token, fields["meta"])
+    except (ValueError, LookupError, TypeError) as error:
+        raise BackendRefused(
+            f"the store shows a leader that leaderlock cannot read ({error!r}): does something "
+            "else write there, or a newer version?"
+        ) from error
 
 
 Sink = Callable[[LeaderInfo | None], object]
@@ -104,12 +114,23 @@ class Observer:
             if not self._sinks:
                 return math.inf
         try:
-            reading = self.runtime.ask("leader", self.runtime.backend.leader, self._election)
+            reading, info = self.runtime.ask("leader", self.ask)
         except LeaderLockError:  # told and logged by ask()
             return self._backoff.pause()
         self._backoff.reset()
-        self._tell(decode_reading(reading))
+        self._tell(info)
         return math.inf if reading.recheck_after is None else reading.recheck_after
+
+    def ask(self) -> tuple[Reading, LeaderInfo | None]:
+        """Ask the store who leads."""
+        reading = self.runtime.backend.leader(self._election)
+        return reading, decode_reading(reading)
+
+    def after_fork(self) -> None:
+        """In a forked child: whoever still holds it lets go of nothing that the parent has."""
+        self._lock = threading.Lock()
+        self._sinks = {}
+        self._unwatch = None
 
     def _tell(self, info: LeaderInfo | None) -> None:
         with self._lock:

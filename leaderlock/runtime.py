@@ -5,6 +5,7 @@
                 that a store or a callback that hangs for ever cannot delay a loss
     io          campaigns, releases and readings (3 threads)
     callback    the user's callbacks, in order for each election (2 threads)
+    log         writes log lines: a handler may hang, too
 
 All are daemons, started with the first work for them, and ended by `close`.
 """
@@ -16,6 +17,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 from leaderlock.backends.base import Backend
@@ -50,6 +52,7 @@ class Runtime:
         self.clock = clock
         self.io = Workers("leaderlock-io", _IO_THREADS)
         self.callbacks = Workers("leaderlock-callback", _CALLBACK_THREADS, finish=True)
+        self._log_lines = Workers("leaderlock-log", 1, finish=True)
         self._state = threading.Condition()  # guards what follows; pokes both loops
         self._members: set[Candidate] = set()
         self._threads: list[threading.Thread] = []
@@ -94,7 +97,7 @@ class Runtime:
             self._tell_failing(operation, error)
             raise
         except Exception as error:
-            log.exception("leaderlock.backend_fault operation=%s", operation)
+            self._tell_fault(operation, error)
             fault = BackendUnavailable(
                 f"the backend broke its contract: {operation} raised {error!r}"
             )
@@ -109,7 +112,7 @@ class Runtime:
             self._closed = True
             self._state.notify_all()
             threads = list(self._threads)
-        threads += self.io.close() + self.callbacks.close()
+        threads += self.io.close() + self.callbacks.close() + self._log_lines.close()
         end = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():
@@ -126,8 +129,8 @@ class Runtime:
                 backoff.reset()
             except (BackendUnavailable, BackendRefused):  # told and logged by ask()
                 pause = backoff.pause()
-            except Exception:
-                log.exception("leaderlock.internal_error thread=heartbeat")
+            except Exception as error:
+                self._tell_internal_error("heartbeat", error)
                 pause = backoff.pause()
 
     def _beat_pause(self) -> float:
@@ -183,7 +186,7 @@ class Runtime:
         while True:
             with self._state:
                 self._earliest_news = FOREVER
-            deadline = min((c.tick() for c in self._snapshot()), default=FOREVER)
+            deadline = min((self._tick(c) for c in self._snapshot()), default=FOREVER)
             with self._state:
                 if self._closed:
                     return
@@ -192,6 +195,14 @@ class Runtime:
                 self._watch_until = deadline
                 self._state.wait(None if deadline == FOREVER else min(_WATCHDOG_PERIOD, left))
                 self._watch_until = -FOREVER  # nobody needs to poke while it is computed anew
+
+    def _tick(self, candidate: Candidate) -> float:
+        try:
+            return candidate.tick()
+        except Exception as error:
+            # A fault of ours. Never a reason for the other electors to lose their watchdog.
+            self._tell_internal_error("watchdog", error)
+            return self.clock.now() + _WATCHDOG_PERIOD
 
     def _snapshot(self) -> list[Candidate]:
         with self._state:
@@ -205,8 +216,26 @@ class Runtime:
             thread = threading.Thread(target=loop, name=f"leaderlock-{name}", daemon=True)
             self._threads.append(thread)
             thread.start()
+        # One to have at the end of the process, when Python starts no threads any more.
+        self.callbacks.submit(_nothing)
 
-    # Telling people, once per streak
+    # Telling people; of a store that fails once per streak
+
+    def log(self, level: int, message: str, *args: object, error: Exception | None = None) -> None:
+        """Have a line logged on a thread of its own: handlers do I/O, and are the user's code."""
+        if log.isEnabledFor(level):
+            line = partial(log.log, level, message, *args, exc_info=error)
+            if not self._log_lines.submit(line):
+                line()
+
+    def _tell_fault(self, operation: str, error: Exception) -> None:
+        with self._state:
+            if operation in self._failing:
+                return
+        self.log(logging.ERROR, "leaderlock.backend_fault operation=%s", operation, error=error)
+
+    def _tell_internal_error(self, thread: str, error: Exception) -> None:
+        self.log(logging.ERROR, "leaderlock.internal_error thread=%s", thread, error=error)
 
     def _tell_failing(self, operation: str, error: Exception) -> None:
         with self._state:
@@ -214,11 +243,15 @@ class Runtime:
                 return
             self._failing.add(operation)
         level = logging.ERROR if isinstance(error, BackendRefused) else logging.WARNING
-        log.log(level, "leaderlock.store_failing operation=%s error=%s", operation, error)
+        self.log(level, "leaderlock.store_failing operation=%s error=%s", operation, error)
 
     def _tell_answering(self, operation: str) -> None:
         with self._state:
             if operation not in self._failing:
                 return
             self._failing.discard(operation)
-        log.info("leaderlock.store_recovered operation=%s", operation)
+        self.log(logging.INFO, "leaderlock.store_recovered operation=%s", operation)
+
+
+def _nothing() -> None:
+    pass

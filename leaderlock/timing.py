@@ -20,6 +20,7 @@ from leaderlock.capabilities import Capabilities
 from leaderlock.errors import ConfigurationError
 
 DEFAULT_TTL = 10.0
+_LONGEST_WAIT = 1e9  # what Python's waits can take, and more than anybody has
 _ROUNDING = 1e-9
 _UNLIMITED = Capabilities(linearizable=True, event_driven=True, min_ttl=0.0, max_ttl=math.inf)
 
@@ -134,6 +135,29 @@ class Timing:
                 f"window of {window:.3g} s, so that a lost request can be repeated: lower it, or "
                 f"raise ttl={self.ttl:g}"
             )
+
+
+def wait_time(timeout: float | None, default: float | None = None) -> float | None:
+    """A `timeout` given by the caller of something that waits, in seconds; None: for ever.
+
+    Raises:
+        ConfigurationError: it is not a number of seconds.
+    """
+    if timeout is None:
+        timeout = default
+    if timeout is None or timeout == math.inf:
+        return None
+    if not (_is_number(timeout) and timeout >= 0):
+        raise ConfigurationError(
+            f"timeout must be 0 or more seconds, or None for no limit, not {timeout!r}"
+        )
+    return min(timeout, _LONGEST_WAIT)
+
+
+def bounded_time(timeout: float | None, default: float) -> float:
+    """The same for what always ends: None means `default`."""
+    seconds = wait_time(timeout, default)
+    return _LONGEST_WAIT if seconds is None else seconds
 
 
 def _is_number(value: object) -> bool:

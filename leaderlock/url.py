@@ -18,8 +18,9 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 from leaderlock.errors import ConfigurationError
 
 _EXAMPLE = "for example redis://127.0.0.1:6379/0 or sqlite:///var/lib/app/election.db"
-_SECRET_KEY = re.compile("password|secret|token|credential|key$", re.IGNORECASE)
-_USERINFO = re.compile(r"//[^/?#]*@")
+_SECRET_KEY = re.compile("pass|pwd|secret|token|credential|auth|key$", re.IGNORECASE)
+# Up to the last "@": an unescaped "/", "?" or "#" in a password must not bring it to light.
+_USERINFO = re.compile(r"^([\w+.-]*:/*)?.*@", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +77,29 @@ class StoreURL:
                 f"a store URL has no spaces or control characters: {_mask(text)!r}; "
                 "percent-encode them (a space is %20)"
             )
-        parts = urlsplit(text)
+        try:
+            parts = urlsplit(text)
+        except ValueError:  # its message may show the password
+            raise ConfigurationError(
+                f"the host in {_mask(text)!r} is not valid; an IPv6 address stands in brackets"
+            ) from None
+        if parts.netloc and "@" not in parts.netloc and "@" in parts.path:
+            raise ConfigurationError(
+                f"'@' in the path of {_mask(text)!r}: write it as %40, and '/' in a password as %2F"
+            )
         if parts.fragment or text.endswith("#"):
             raise ConfigurationError(
                 f"a store URL has no fragment: {_mask(text)!r}; write '#' as %23"
             )
+        text = _mask(text)
         userinfo, _, authority = parts.netloc.rpartition("@")
         username, _, password = userinfo.partition(":")
         return cls(
             scheme=parts.scheme,
-            authority=unquote(authority),
-            path=unquote(parts.path),
-            username=unquote(username),
-            password=unquote(password),
+            authority=_unquote(authority, text),
+            path=_unquote(parts.path, text),
+            username=_unquote(username, text),
+            password=_unquote(password, text),
             query=MappingProxyType(_parse_query(parts.query, text)),
         )
 
@@ -105,17 +116,26 @@ class StoreURL:
         )
 
 
+def _unquote(part: str, shown: str) -> str:
+    try:
+        return unquote(part, errors="strict")
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"{shown!r} has an escape %XX that is not UTF-8") from None
+
+
 def _parse_query(query: str, text: str) -> dict[str, str]:
     try:
-        pairs = parse_qsl(query, keep_blank_values=True, strict_parsing=bool(query))
+        pairs = parse_qsl(
+            query, keep_blank_values=True, strict_parsing=bool(query), errors="strict"
+        )
     except ValueError:
         raise ConfigurationError(
-            f"the query of {_mask(text)!r} is not of the form name=value&name=value"
+            f"the query of {text!r} is not of the form name=value&name=value"
         ) from None
     found: dict[str, str] = {}
     for key, value in pairs:
         if key in found:
-            raise ConfigurationError(f"{key!r} stands twice in the query of {_mask(text)!r}")
+            raise ConfigurationError(f"{key!r} stands twice in the query of {text!r}")
         found[key] = value
     return found
 
@@ -127,8 +147,8 @@ def mask_secret(key: str, value: object) -> str:
 
 def _mask(text: str) -> str:
     """A URL that could not be taken apart, without what might be secret in it."""
-    head, question_mark, _ = text.partition("?")
-    return _USERINFO.sub("//***@", head) + ("?***" if question_mark else "")
+    head, question_mark, _ = _USERINFO.sub(r"\1***@", text).partition("?")
+    return head + ("?***" if question_mark else "")
 
 
 # Parsers for Option. Each takes text or a typed value, and says in its ValueError what is allowed.

@@ -41,15 +41,18 @@ class Workers:
         self._idle = 0
         self._closed = False
 
-    def submit(self, job: Job, delay: float = 0.0) -> None:
-        """Run `job` on one of the threads in `delay` seconds. After `close` it is dropped."""
+    def submit(self, job: Job, delay: float = 0.0) -> bool:
+        """Run `job` on one of the threads in `delay` seconds.
+
+        Returns:
+            False: nobody will. After `close`, or because no thread can be started.
+        """
         with self._changed:
             if self._closed and not self._finish:
-                return
+                return False
             heapq.heappush(self._jobs, (time.monotonic() + delay, next(self._order), job))
-            if self._idle == 0 and len(self._threads) < self._size:
-                self._start_thread()
-            self._changed.notify()
+            self._find_thread()
+            return any(thread.is_alive() for thread in self._threads)
 
     def close(self) -> list[threading.Thread]:
         """Let the threads end, without the jobs that need not be finished. Returns the threads."""
@@ -60,17 +63,28 @@ class Workers:
             self._changed.notify_all()
             return list(self._threads)
 
-    def _start_thread(self) -> None:
-        name = f"{self._name}-{len(self._threads)}"
-        thread = threading.Thread(target=self._run, name=name, daemon=True)
-        self._threads.append(thread)
-        thread.start()
+    def _find_thread(self) -> None:
+        """See to it that a thread watches over the jobs, if one is to be had. The lock is held."""
+        if self._idle:
+            self._changed.notify()
+        elif len(self._threads) < self._size:
+            name = f"{self._name}-{len(self._threads)}"
+            thread = threading.Thread(target=self._run, name=name, daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                # The system has no more of them, or the interpreter is ending (Python 3.12 and
+                # newer start none then): those that there are have to do.
+                if not self._threads:
+                    log.error("leaderlock.no_thread name=%s error=%s", name, error)
+            else:
+                self._threads.append(thread)
 
     def _run(self) -> None:
         while (job := self._next_job()) is not None:
             try:
                 job()
-            except Exception:
+            except BaseException:
                 # A fault of ours: jobs handle what stores and callbacks raise. Never a reason for
                 # the other electors of this client to lose their worker.
                 log.exception("leaderlock.internal_error thread=%s", self._name)
@@ -82,12 +96,16 @@ class Workers:
                 while True:
                     wait = self._jobs[0][0] - time.monotonic() if self._jobs else None
                     if wait is not None and wait <= 0:
-                        return heapq.heappop(self._jobs)[2]
+                        job = heapq.heappop(self._jobs)[2]
+                        break
                     if self._closed:
                         return None
                     self._changed.wait(wait)
             finally:
                 self._idle -= 1
+            if self._jobs:  # this thread may be gone for long: let another one wait for the rest
+                self._find_thread()
+            return job
 
 
 class Lane:
@@ -155,10 +173,14 @@ class Recurring:
         with self._lock:
             if self._running:
                 self._again = min(self._again, delay)
-            elif delay < math.inf:
-                self._ticket += 1
-                ticket = self._ticket
-                self._workers.submit(lambda: self._run(ticket), delay)
+            else:
+                self._schedule(delay)
+
+    def _schedule(self, delay: float) -> None:
+        if delay < math.inf:
+            self._ticket += 1
+            ticket = self._ticket
+            self._workers.submit(lambda: self._run(ticket), delay)
 
     def _run(self, ticket: int) -> None:
         with self._lock:
@@ -169,7 +191,8 @@ class Recurring:
         try:
             delay = self._job()
         finally:
+            # In one step: a wake must not come in between, and be overtaken by a long delay.
             with self._lock:
                 self._running = False
                 delay, self._again = min(delay, self._again), math.inf
-            self.due_in(delay)
+                self._schedule(delay)

@@ -12,8 +12,9 @@ ask, how long to believe an answer and what to tell the user is decided by the c
 * Methods are called from several threads at once, but for one attempt only `renew` overlaps with
   another call. A slow `campaign` must not delay `renew`: use separate connections.
 * `wake` callbacks are hints: cheap, never raise, may be called from any thread and too often, and
-  never too seldom: from the return of `campaign` with `Waiting` on, `attempt.wake()` follows soon
-  after the election may have become free, also if that was before the return.
+  never too seldom: after `campaign` has answered `Waiting`, either `attempt.wake()` follows soon
+  after the election may have become free (also if that was before the return), or the
+  `retry_after` of the answer is over then. The same holds for `watch` and `recheck_after`.
 """
 
 from __future__ import annotations
@@ -179,7 +180,8 @@ class Backend(ABC):
         """Try to become leader, or stay in the queue for it.
 
         Idempotent for one attempt: repeated after a lost reply it returns the same grant, with
-        the same token, and leaves no second lease, session or place in the queue behind.
+        the same token, and leaves no second lease, session or place in the queue behind. The
+        lease is counted anew from every grant.
         """
 
     @abstractmethod

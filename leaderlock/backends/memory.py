@@ -49,13 +49,21 @@ class _Election:
 class _Store:
     """The elections of one name, by (namespace, election)."""
 
-    def __init__(self) -> None:
+    def __init__(self, parent: _Store | None = None) -> None:
         self.pid = os.getpid()
         self.lock = threading.Lock()
-        self._elections: dict[tuple[str, str], _Election] = {}
+        # Tokens go on from the parent's: its children have seen them.
+        self._elections = {
+            key: _Election(token=election.token)
+            for key, election in (parent._elections if parent else {}).items()
+        }
 
     def election(self, key: tuple[str, str]) -> _Election:
         return self._elections.setdefault(key, _Election())
+
+    def look_up(self, key: tuple[str, str]) -> _Election:
+        """The same, without leaving a trace of a name that is only read."""
+        return self._elections.get(key) or _Election()
 
 
 _stores: dict[str, _Store] = {}
@@ -64,7 +72,7 @@ _stores: dict[str, _Store] = {}
 def _store_named(name: str) -> _Store:
     store = _stores.setdefault(name, _Store())
     if store.pid != os.getpid():  # in a forked child: the parent's holders and locks mean nothing
-        store = _stores[name] = _Store()
+        store = _stores[name] = _Store(store)
     return store
 
 
@@ -129,7 +137,8 @@ class MemoryBackend(Backend):
 
     def leader(self, election: str) -> Reading:
         with self._store.lock:
-            now, state = self._now(), self._election(election)
+            now = self._now()
+            state = self._store.look_up((self.settings.namespace, election))
             if state.holder is None or state.is_free(now):
                 return Reading(source=self._source)
             return Reading(

@@ -21,6 +21,7 @@ What it does not promise:
 from __future__ import annotations
 
 import errno
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import ClassVar, Self
@@ -69,7 +70,7 @@ class SQLiteBackend(Backend):
     }
 
     def __init__(self, path: Path, settings: Settings, poll: float = DEFAULT_POLL) -> None:
-        self._settings = settings
+        super().__init__(settings)
         self._capabilities = _capabilities(poll)
         path = path.absolute()
         # Renewals wait neither for campaigns nor for readings.
@@ -104,8 +105,7 @@ class SQLiteBackend(Backend):
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
         self._watcher.expect(attempt)  # first, so that no change after the reading is missed
         with self._grants.lend_for_writing(self._timeout) as store:
-            # Most of those who ask have to wait: they shall not queue for the write lock.
-            answer = self._ask_to_wait(store, attempt) or self._contend(store, attempt)
+            answer = self._contend(store, attempt)
         if isinstance(answer, Granted):
             self._watcher.forget(attempt)
         return answer
@@ -121,21 +121,21 @@ class SQLiteBackend(Backend):
         self._watcher.forget(attempt)
         try:
             with self._renewals.lend_for_writing(self._timeout) as store:
-                term = store.term(self._settings.namespace, attempt.election)
+                term = store.term(self.settings.namespace, attempt.election)
                 # An attempt that only waited has left nothing behind.
                 if term is not None and term.attempt_id == attempt.attempt_id:
                     with store.transaction():
-                        store.clear(self._settings.namespace, attempt)
+                        store.clear(self.settings.namespace, attempt)
         except NoStore:
             pass
 
     def leader(self, election: str) -> Reading:
         try:
             with self._readings.lend(self._timeout) as store:
-                term, source = store.term(self._settings.namespace, election), store.source
+                term, source = store.term(self.settings.namespace, election), store.source
         except NoStore:
             return Reading()
-        now, here = self._settings.clock.now(), Process.current()
+        now, here = self.settings.clock.now(), Process.current()
         if term is None or not term.keeps_out(now, here):
             return Reading(source=source)
         return Reading(
@@ -149,9 +149,10 @@ class SQLiteBackend(Backend):
         return self._watcher.watch(election, wake)
 
     def close(self) -> None:
+        deadline = time.monotonic() + self._timeout
         self._watcher.close(self._timeout)
         for link in self._links:
-            link.close(self._timeout)
+            link.close(max(0.0, deadline - time.monotonic()))
 
     def abandon(self) -> None:
         for link in self._links:
@@ -164,27 +165,30 @@ class SQLiteBackend(Backend):
 
     @property
     def _timeout(self) -> float:
-        return self._settings.request_timeout
+        return self.settings.request_timeout
 
     def _ask_to_wait(self, store: Store, attempt: Attempt) -> Waiting | None:
         """The answer while somebody else leads."""
-        term = store.term(self._settings.namespace, attempt.election)
-        now, here = self._settings.clock.now(), Process.current()
+        term = store.term(self.settings.namespace, attempt.election)
+        now, here = self.settings.clock.now(), Process.current()
         if term is None or term.attempt_id == attempt.attempt_id or not term.keeps_out(now, here):
             return None
         return Waiting(retry_after=term.remaining(now, here))
 
     def _contend(self, store: Store, attempt: Attempt) -> Granted | Waiting:
-        with store.transaction():
-            # Look again: now nobody can come in between.
-            if waiting := self._ask_to_wait(store, attempt):
-                return waiting
-            return self._grant(store, attempt)
+        # Most of those who ask have to wait: they shall not queue for the write lock, and leave
+        # the queue when another one has won.
+        while not (waiting := self._ask_to_wait(store, attempt)):
+            if store.begin():
+                with store.begun_transaction():
+                    # Look again: now nobody can come in between.
+                    return self._ask_to_wait(store, attempt) or self._grant(store, attempt)
+        return waiting
 
     def _grant(self, store: Store, attempt: Attempt) -> Granted:
-        namespace, ttl = self._settings.namespace, self._settings.ttl
+        namespace, ttl = self.settings.namespace, self.settings.ttl
         term = store.term(namespace, attempt.election)
-        now, here = self._settings.clock.now(), Process.current()
+        now, here = self.settings.clock.now(), Process.current()
         token = 1 if term is None else term.token + 1
         if term and term.attempt_id == attempt.attempt_id and term.remaining(now, here) > 0:
             token = term.token  # asked again after a lost reply
@@ -199,13 +203,13 @@ class SQLiteBackend(Backend):
         Observers have been told that nobody leads, and the core has ended its belief long before;
         so a term that was seen to be over never comes back.
         """
-        term = store.term(self._settings.namespace, attempt.election)
-        now = self._settings.clock.now()
+        term = store.term(self.settings.namespace, attempt.election)
+        now = self.settings.clock.now()
         if term is None or term.attempt_id != attempt.attempt_id:
             return Renewal.TAKEN
         if term.remaining(now, Process.current()) <= 0:
             return Renewal.TAKEN
-        store.extend(self._settings.namespace, attempt.election, now, self._settings.ttl)
+        store.extend(self.settings.namespace, attempt.election, now, self.settings.ttl)
         return Renewal.RENEWED
 
 

@@ -29,8 +29,7 @@ from leaderlock.backends.sqlite.store import Store
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _FORK_PATIENCE = 1.0  # seconds
-_RETRY = 0.005  # seconds
-_never = threading.Event()
+_SQLITE_PATIENCE = 0.02  # seconds; `Store.execute` goes on
 
 Identity = tuple[int, int]
 
@@ -59,7 +58,6 @@ class Link:
         self._store: Store | None = None
         self._identity: Identity | None = None
         self._wal = ""
-        self._busy_timeout = 0.0
         self._closed = False
         _links[id(self)] = self
 
@@ -84,6 +82,8 @@ class Link:
                 self.drop()  # a fresh connection has the best chance to be sound
             raise translate(error, self._path) from error
         finally:
+            if self._closed:
+                self.drop()
             gate.release()
 
     @contextlib.contextmanager
@@ -107,11 +107,26 @@ class Link:
         return status.st_ino, status.st_size, status.st_mtime_ns
 
     def close(self, timeout: float) -> None:
-        """Close the connection for good. One that hangs in the disk is left behind."""
+        """Close the connection for good. One in use is waited for; if that is too long, it is
+        closed when the use ends.
+        """
         self._closed = True
         if self._gate.acquire(timeout=timeout):
             try:
                 self.drop()
+            finally:
+                self._gate.release()
+
+    def let_go_of_lost_file(self) -> None:
+        """Close a connection to a file that was deleted, unless it is in use.
+
+        SQLite shares memory with it by the name of the file: as long as one connection is left, it
+        can be in the way of the new file.
+        """
+        if self._is_lost() and self._gate.acquire(blocking=False):
+            try:
+                if self._is_lost():
+                    self.drop()
             finally:
                 self._gate.release()
 
@@ -131,17 +146,19 @@ class Link:
                 _inherited.add(self._identity)
             self._store = None
 
+    def _is_lost(self) -> bool:
+        return self._store is not None and self._identity != identify(self._path)
+
     def _get_store(self, deadline: float) -> Store:
         if self._closed:
             raise BackendUnavailable(f"the connection to {self._path} is closed")
-        if self._store is not None and self._identity != identify(self._path):
+        if self._is_lost():
             self.drop()
-        left = max(0.0, deadline - time.monotonic())
         if self._store is None:
+            for link in _all_links():
+                link.let_go_of_lost_file()
             self._store = self._open(deadline)
-        elif abs(left - self._busy_timeout) > _RETRY:
-            self._store.connection.execute(f"PRAGMA busy_timeout = {int(left * 1000)}")
-            self._busy_timeout = left
+        self._store.deadline = deadline
         return self._store
 
     def _open(self, deadline: float) -> Store:
@@ -153,11 +170,11 @@ class Link:
             if before is None and not creates:
                 raise NoStore
             self._refuse_inherited(before)
-            connection = self._connect(deadline)
+            connection = self._connect()
             try:
                 # Only a file that was at the path before and after is certain to be the one opened.
                 if before is not None and identify(self._path) == before:
-                    store = self._prepare(Store(connection), deadline)
+                    store = self._prepare(Store(connection, deadline))
                     self._identity = before
                     # SQLite keeps its log beside the file that a link leads to.
                     self._wal = f"{self._path.resolve()}-wal"
@@ -177,47 +194,33 @@ class Link:
                 "start the process by 'spawn'"
             )
 
-    def _connect(self, deadline: float) -> sqlite3.Connection:
+    def _connect(self) -> sqlite3.Connection:
         mode = "rwc" if self._use is Use.GRANT else "rw"
-        self._busy_timeout = max(0.0, deadline - time.monotonic())
         return sqlite3.connect(
             f"file:{quote(os.fsencode(self._path))}?mode={mode}",
             uri=True,
-            timeout=self._busy_timeout,
+            timeout=_SQLITE_PATIENCE,
             isolation_level=None,
             check_same_thread=False,
         )
 
-    def _prepare(self, store: Store, deadline: float) -> Store:
-        store.connection.execute(self._use.value)
-        if store.load(self._path):
-            if self._use is Use.GRANT:
-                self._switch_to_wal(store, deadline)
-            return store
+    def _prepare(self, store: Store) -> Store:
+        store.execute(self._use.value)
+        has_tables = store.load(self._path)
         if self._use is not Use.GRANT:
-            raise NoStore
-        self._switch_to_wal(store, deadline)
-        store.create()
-        store.load(self._path)
-        return store
-
-    def _switch_to_wal(self, store: Store, deadline: float) -> None:
-        """Let readers and one writer work at the same time. The file remembers it."""
-        while True:
-            try:
-                mode = store.connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
-            except sqlite3.Error as error:
-                # SQLite does not wait by itself here, where two could wait for each other.
-                if not is_busy(error) or time.monotonic() >= deadline:
-                    raise
-            else:
-                break
-            _never.wait(_RETRY)
-        if mode != "wal":
+            if not has_tables:
+                raise NoStore
+            return store
+        # Readers and one writer work at the same time. The file remembers it.
+        if store.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             raise BackendRefused(
                 f"the file system of {self._path} cannot share memory between processes, as "
                 "SQLite's WAL mode needs: put the file on a local disk"
             )
+        if not has_tables:
+            store.create()
+            store.load(self._path)
+        return store
 
 
 def identify(path: Path) -> Identity | None:

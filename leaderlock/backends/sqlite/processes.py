@@ -75,8 +75,8 @@ if hasattr(os, "register_at_fork"):
 
 def _read_boot_id() -> str:
     try:
-        return (_PROC / "sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-    except (OSError, ValueError):
+        return (_PROC / "sys/kernel/random/boot_id").read_bytes().strip().decode()
+    except OSError:
         return ""
 
 

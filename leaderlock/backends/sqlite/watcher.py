@@ -23,11 +23,11 @@ THOROUGH = 0.05
 
 _LONGEST_BACKOFF = 1.0
 _LONGEST_LOCK_WAIT = 0.25
-# Another value than every leader, and than None for nobody.
+# Another value than every leader, and than nobody after any term.
 _UNKNOWN = ("unknown", -1)
 
 Wake = Callable[[], None]
-Leader = tuple[str | None, int] | None
+Leader = tuple[str | None, int]
 
 
 @dataclass(slots=True)
@@ -140,8 +140,8 @@ class Watcher:
         except Exception as error:
             if not isinstance(error, LeaderLockError):
                 log.exception("leaderlock.watcher_failed")
-            # What happened meanwhile is not known: the next success has to wake everybody.
-            self._forget_what_was_seen()
+            # Nobody knows what happened meanwhile: the next success has to be a look at everything.
+            self._next_expiry = -math.inf
             return self._backoff.pause()
         self._backoff.reset()
         return self._poll
@@ -202,7 +202,8 @@ class Watcher:
                 leaders[election] = (term.attempt_id, term.token)
                 self._next_expiry = min(self._next_expiry, term.expires_at)
             else:
-                leaders[election] = None
+                # With the token: a term that came and went between two looks is a change, too.
+                leaders[election] = (None, 0 if term is None else term.token)
                 self._terms[election] = None  # no need to look after its holder
         for wake in self._note(leaders):
             wake()
@@ -219,7 +220,7 @@ class Watcher:
         wakes: list[Wake] = []
         with self._lock:
             for hope in self._hopes.values():
-                if hope.armed and leaders.get(hope.election, _UNKNOWN) is None:
+                if hope.armed and leaders.get(hope.election, _UNKNOWN)[0] is None:
                     hope.armed = False
                     wakes.append(hope.wake)
             for observer in self._observers.values():
@@ -228,13 +229,6 @@ class Watcher:
                     observer.seen = leader
                     wakes.append(observer.wake)
         return wakes
-
-    def _forget_what_was_seen(self) -> None:
-        self._version = None
-        self._next_expiry = -math.inf
-        with self._lock:
-            for observer in self._observers.values():
-                observer.seen = _UNKNOWN
 
     @property
     def _patience(self) -> float:

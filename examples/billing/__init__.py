@@ -1,0 +1,1 @@
+"""The billing case: four servers elect the one that charges the customers."""

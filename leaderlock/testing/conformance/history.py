@@ -1,0 +1,130 @@
+"""The electors of a case, and what they were told."""
+
+from __future__ import annotations
+
+import threading
+
+from leaderlock.backends.base import Backend
+from leaderlock.elector import LeaderElector
+from leaderlock.leadership import Leadership
+from leaderlock.machine import LossReason, State
+from leaderlock.testing.conformance.tools import prompt, until
+from leaderlock.testing.faults import FaultyBackend
+from leaderlock.testing.harness import BackendHarness
+
+# How long a runtime may sleep, in real seconds, when a clock is moved under it.
+_WATCHDOG_PERIOD = 1.0
+
+
+class History:
+    """Notes, in order, what the electors of one election are told."""
+
+    def __init__(self, harness: BackendHarness, election: str) -> None:
+        self.harness = harness
+        self.election = election
+        self.elected: list[Leadership] = []
+        self.lost: list[tuple[Leadership, LossReason]] = []
+        self._lock = threading.Lock()
+        self._electors: list[LeaderElector] = []
+        self._faults: list[str] = []
+
+    def backend(self) -> Backend:
+        """A client with short leases and timeouts."""
+        return self.harness.new_backend(
+            ttl=self.harness.short_ttl, request_timeout=self.harness.short_timeout
+        )
+
+    def faulty_backend(self) -> FaultyBackend:
+        return FaultyBackend(self.backend())
+
+    def elector(
+        self, backend: Backend | None = None, candidate_id: str | None = None
+    ) -> LeaderElector:
+        elector = LeaderElector(
+            backend or self.backend(),
+            self.election,
+            candidate_id=candidate_id,
+            on_elected=self._note_elected,
+            on_lost=self._note_lost,
+        )
+        self._electors.append(elector)
+        return elector
+
+    def must_elect(self, terms: int, within: float) -> None:
+        """So many elections there have to be, all told."""
+        until(
+            lambda: len(self.elected) >= terms and self._anybody_leads(),
+            within,
+            f"term {terms} did not begin within {within:.3g} s: {self}",
+        )
+
+    def must_lose(self, terms: int, *reasons: LossReason) -> None:
+        bound = _WATCHDOG_PERIOD + self.harness.slack
+        until(
+            lambda: len(self.lost) >= terms,
+            bound,
+            f"on_lost of term {terms} did not come by the deadline: {self}",
+        )
+        reason = self.lost[terms - 1][1]
+        assert not reasons or reason in reasons, f"term {terms} was lost as {reason}: {self}"
+
+    def must_wait(self, elector: LeaderElector) -> None:
+        """Until the store has told it that it has to wait."""
+        until(
+            lambda: elector._candidate.answered and elector._candidate.state is State.CAMPAIGNING,
+            self.harness.patience,
+            f"{elector} did not get an answer",
+        )
+
+    def must_renew(self, faulty: FaultyBackend) -> None:
+        """Wait for a renewal that has begun from now on and has been answered."""
+        begun = faulty.calls["renew"]
+        until(
+            lambda: faulty.calls["renew"] >= begun + 2,
+            self.harness.patience,
+            "renewals do not go on any more",
+        )
+
+    def must_be_sound(self) -> None:
+        """At the end, with all electors stopped."""
+        until(
+            lambda: len(self.lost) >= len(self.elected),
+            _WATCHDOG_PERIOD + self.harness.slack,
+            f"a term has ended without on_lost: {self}",
+        )
+        assert [leadership for leadership, _ in self.lost] == self.elected, (
+            f"each term needs exactly one on_lost, in order: {self}"
+        )
+        tokens = [leadership.token for leadership in self.elected]
+        assert tokens == sorted(tokens) and len(set(tokens)) == len(tokens), (
+            f"tokens do not strictly rise: {self}"
+        )
+        assert not self._faults, self._faults[0]
+
+    def _note_elected(self, leadership: Leadership) -> None:
+        with self._lock:
+            believers = [elector for elector in self._electors if elector.is_leader]
+            if len(believers) > 1:
+                self._faults.append(f"two electors believe to lead at one time: {believers}")
+            self.elected.append(leadership)
+
+    def _note_lost(self, leadership: Leadership, reason: LossReason) -> None:
+        with self._lock:
+            self.lost.append((leadership, reason))
+
+    def _anybody_leads(self) -> bool:
+        return any(elector.is_leader for elector in self._electors)
+
+    def __repr__(self) -> str:
+        lost = [(leadership.token.value, reason.name) for leadership, reason in self.lost]
+        return f"elected {[term.token.value for term in self.elected]}, lost {lost}"
+
+
+def longest_take_over(harness: BackendHarness, elector: LeaderElector) -> float:
+    """In real seconds, once the term is free: to notice it, and to ask again."""
+    timing = elector.timing
+    return timing.max_backoff + 2 * timing.request_timeout + prompt(harness, _backend_of(elector))
+
+
+def _backend_of(elector: LeaderElector) -> Backend:
+    return elector._client.runtime().backend

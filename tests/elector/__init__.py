@@ -1,0 +1,1 @@
+"""How electors behave, on memory:// and on backends made to misbehave."""
