@@ -264,11 +264,11 @@ class Candidacy:
         """The store confirmed the term of `attempt_id`, by a request sent at `sent_at`."""
         if not self._is_current(attempt_id):
             return _NOTHING
-        if self.state is State.LEADING and not self.believes(now):
-            return self._lose(LossReason.EXPIRED)
-        if self.holds_lease:
-            self._lease_until = max(self._lease_until, sent_at + ttl)
+        # Too late for the belief or not: so long the store keeps others out, and the work has time.
+        self._lease_until = max(self._lease_until, sent_at + ttl)
         if self.state is State.LEADING:
+            if not self.believes(now):
+                return self._lose(LossReason.EXPIRED)
             self.valid_until = max(self.valid_until, self._proved_until(sent_at, ttl, now))
         return _NOTHING
 

@@ -53,7 +53,7 @@ class _Store:
         self.pid = os.getpid()
         self.lock = threading.Lock()
         # Tokens go on from the parent's: its children have seen them.
-        self._elections = {
+        self._elections: dict[tuple[str, str], _Election] = {
             key: _Election(token=election.token)
             for key, election in (parent._elections if parent else {}).items()
         }
