@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Self
 
 from leaderlock.backends.base import Backend, Settings
 from leaderlock.clock import BOOT_CLOCK, Clock
-from leaderlock.config import Config, resolve, resolve_for_backend
+from leaderlock.config import Config, resolve, resolve_for_backend, with_store
 from leaderlock.interrupt import Begun, apart_if_interrupting
 from leaderlock.runtime import Runtime
 from leaderlock.timing import Timing, bounded_time
@@ -233,7 +233,7 @@ def connect(store: str | Backend | None = None, **settings: Any) -> Client:
     """
     if isinstance(store, Backend):
         return Client(resolve_for_backend(store, settings), store)
-    return Client(resolve({"url": store, **settings}, election_required=False))
+    return Client(resolve(with_store(store, settings), election_required=False))
 
 
 def _close_backend(backend: Backend, timeout: float) -> None:

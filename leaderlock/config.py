@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+import reprlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
@@ -52,16 +53,19 @@ def _metadata(value: object) -> Mapping[str, Any]:
     return MappingProxyType(json.loads(encoded))
 
 
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
+
 _NO_ELECTION = "no election given: which name do the candidates contend for?"
 
 
 # What identifies an election and a candidate: in every layer but the URL query.
-_IDENTITY = {
-    "url": Option(lambda value: value, "the store"),
+_CANDIDATE = {
     "election": Option(name, "the name contended for"),
     "candidate_id": Option(name, "this candidate; default: host, process and a random part"),
     "metadata": Option(_metadata, "shown to everybody who asks who leads"),
 }
+_IDENTITY = {"url": Option(lambda value: value, "the store")} | _CANDIDATE
 # What every store understands: in the URL query too.
 _COMMON = {
     "ttl": Option(seconds, f"the lease in seconds; default {DEFAULT_TTL:g}"),
@@ -112,6 +116,8 @@ def resolve(
     url = _find_url(given, mapping, environment)
     backend = find_backend(url.scheme)
     known = _COMMON | dict(backend.options)
+    if not election_required:
+        _refuse_identity(given)
     _refuse_unknown(given, _IDENTITY | known, "keyword")
     _refuse_unknown(mapping, _IDENTITY | known, "key")
     _refuse_unknown(url.query, known, f"parameter of {replace(url, query={})}")  # may be secret
@@ -123,14 +129,11 @@ def resolve(
         (f" in {url}", url.query),
         (" in the environment", environment),
     )
-    values: dict[str, Any] = {}
-    for key, option in (_IDENTITY | known).items():
-        for origin, layer in layers:
-            if key in layer and key != "url":
-                values[key] = _parse(option, key, layer[key], origin)
-                break
-    if election_required and "election" not in values:
-        raise ConfigurationError(_NO_ELECTION)
+    values = _merge(_CANDIDATE | known, layers)
+    if election_required:
+        if "election" not in values:
+            raise ConfigurationError(_NO_ELECTION)
+        values.setdefault("candidate_id", default_candidate_id())
     own = {key: values.pop(key) for key in backend.options if key in values}
     url = replace(url, options=MappingProxyType(own))
     return _build(url, backend, backend.limits(url), values)
@@ -140,10 +143,12 @@ def resolve_for_backend(backend: Backend, keywords: Mapping[str, object]) -> Con
     """The same for a backend that the caller has made: it brings its ttl, namespace and timeout."""
     settings = backend.settings
     own = {"ttl", "request_timeout", "namespace"}
-    known = {key: option for key, option in (_IDENTITY | _COMMON).items() if key not in own}
+    known = {key: option for key, option in _COMMON.items() if key not in own}
     given = {key: value for key, value in keywords.items() if value is not None}
+    _refuse_identity(given)
     _refuse_unknown(given, known, "keyword beside a ready backend")
-    values = {key: _parse(known[key], key, value, "") for key, value in given.items()}
+    layers = (("", given), (" in the environment", _read_environment()))
+    values = _merge(known | _CANDIDATE, layers)
     values |= {key: getattr(settings, key) for key in own}
     url = StoreURL(scheme=backend.schemes[0])
     return _build(url, type(backend), backend.capabilities, values)
@@ -152,11 +157,21 @@ def resolve_for_backend(backend: Backend, keywords: Mapping[str, object]) -> Con
 def for_election(config: Config, **identity: object) -> Config:
     """The configuration of one more candidate under the same client."""
     given = {key: value for key, value in identity.items() if value is not None}
-    _refuse_unknown(given, _IDENTITY, "keyword of an elector")
-    if "election" not in given:
+    _refuse_unknown(given, _CANDIDATE, "keyword of an elector")
+    values = {key: _parse(_CANDIDATE[key], key, value, "") for key, value in given.items()}
+    config = replace(config, **values)
+    if not config.election:
         raise ConfigurationError(_NO_ELECTION)
-    values = {key: _parse(_IDENTITY[key], key, value, "") for key, value in given.items()}
-    return replace(config, **{"candidate_id": default_candidate_id(), **values})
+    return config if config.candidate_id else replace(config, candidate_id=default_candidate_id())
+
+
+def with_store(store: object, settings: Mapping[str, object]) -> Mapping[str, object]:
+    """The keywords of a caller who may have named the store by position."""
+    if store is None:
+        return settings
+    if settings.get("url") is not None:
+        raise ConfigurationError("the store is given twice: as the first argument and as 'url'")
+    return {**settings, "url": store}
 
 
 def read_mapping(source: Mapping[str, object] | str | os.PathLike[str]) -> Mapping[str, object]:
@@ -213,17 +228,37 @@ def _refuse_unknown(
 ) -> None:
     for key in layer:
         if key not in known:
-            shown = [f"{prefix}{k.upper()}" if prefix else k for k in (key, *known)]
+            shown: list[Any] = [prefix + k.upper() if prefix else k for k in (key, *known)]
             raise ConfigurationError(
                 f"unknown {what} {shown[0]!r}; known are {', '.join(shown[1:])}"
             )
+
+
+def _refuse_identity(given: Mapping[str, object]) -> None:
+    """A client is nobody's candidate."""
+    for key in _CANDIDATE:
+        if key in given:
+            raise ConfigurationError(f"{key!r} belongs to an elector, not to its client")
+
+
+def _merge(
+    options: Mapping[str, Option], layers: Sequence[tuple[str, Mapping[str, object]]]
+) -> dict[str, Any]:
+    """For each key the value of the first layer that has it."""
+    values: dict[str, Any] = {}
+    for key, option in options.items():
+        for origin, layer in layers:
+            if key in layer:
+                values[key] = _parse(option, key, layer[key], origin)
+                break
+    return values
 
 
 def _parse(option: Option, key: str, value: object, origin: str) -> Any:
     try:
         return option.parse(value)
     except ValueError as error:
-        shown = mask_secret(key, repr(value))
+        shown = mask_secret(key, _SHORT.repr(value))
         raise ConfigurationError(f"{key}={shown}{origin} must be {error}") from None
 
 
@@ -235,5 +270,4 @@ def _build(
         capabilities=capabilities,
         **{key: values.pop(key) for key in durations if key in values},
     )
-    values.setdefault("candidate_id", default_candidate_id())
     return Config(url=url, backend=backend, timing=timing, **values)

@@ -13,7 +13,14 @@ from leaderlock.backends.base import Backend
 from leaderlock.callbacks import OnElected, OnEvent, OnLeaderChange, OnLost, require_callable
 from leaderlock.candidate import Candidate, Hold
 from leaderlock.client import Client
-from leaderlock.config import Config, for_election, read_mapping, resolve, resolve_for_backend
+from leaderlock.config import (
+    Config,
+    for_election,
+    read_mapping,
+    resolve,
+    resolve_for_backend,
+    with_store,
+)
 from leaderlock.decorators import LeaderOnly
 from leaderlock.errors import (
     CampaignTimeout,
@@ -76,7 +83,7 @@ class LeaderElector:
             config = for_election(resolve_for_backend(store, settings), **identity)
             client = Client(config, store)
         else:
-            config = resolve({"url": store, **identity, **settings})
+            config = resolve({**identity, **with_store(store, settings)})
             client = Client(config)
         callbacks = (on_elected, on_lost, on_leader_change)
         self._set_up(client, config, callbacks, owns_client=client is not store)

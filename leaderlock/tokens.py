@@ -53,7 +53,7 @@ class FencingToken:
         Raises:
             ConfigurationError: the text is not a token's wire form.
         """
-        match = _WIRE.fullmatch(text)
+        match = _WIRE.fullmatch(text) if isinstance(text, str) else None
         if match is None:
             raise ConfigurationError(
                 f"not a fencing token: {text!r}; expected ten digits, a dot and nineteen digits"

@@ -72,8 +72,10 @@ class Link:
         """
         _notice_fork()
         deadline = time.monotonic() + timeout
+        # A lock is not fair: without this, threads in a hurry would never let a fork come first.
+        _no_fork.wait(timeout)
         gate = self._gate
-        if not gate.acquire(timeout=timeout):
+        if not gate.acquire(timeout=max(0.0, deadline - time.monotonic())):
             raise BackendUnavailable(f"an earlier request to {self._path} has not ended yet")
         try:
             yield self._get_store(deadline)
@@ -245,6 +247,8 @@ _links: weakref.WeakValueDictionary[int, Link] = weakref.WeakValueDictionary()
 _inherited: set[Identity] = set()
 _leaked: list[sqlite3.Connection] = []
 _pid = os.getpid()
+_no_fork = threading.Event()  # cleared while a fork waits for its turn
+_no_fork.set()
 
 
 class _Fork(threading.local):
@@ -259,6 +263,7 @@ _fork = _Fork()
 
 def _before_fork() -> None:
     end = time.monotonic() + _FORK_PATIENCE
+    _no_fork.clear()
     for link in _all_links():
         gate = link._gate
         # No thread may be inside SQLite at a fork, or the child inherits SQLite's mutexes locked.
@@ -271,11 +276,14 @@ def _after_fork_in_parent() -> None:
     gates, _fork.gates = _fork.gates, []
     for gate in gates:
         gate.release()
+    _no_fork.set()
 
 
 def _after_fork_in_child() -> None:
-    global _pid
+    global _pid, _no_fork
     _pid = os.getpid()
+    _no_fork = threading.Event()
+    _no_fork.set()
     _fork.gates = []
     for link in _all_links():
         link.abandon()
