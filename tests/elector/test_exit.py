@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import time
 
 import pytest
@@ -187,21 +189,18 @@ print("ended", stopped > 10, elector.stop(), flush=True)
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended True True\n", "")
 
 
-def test_ctrl_c_in_lead_hands_over(url: str) -> None:
-    import subprocess
-    import sys
+CTRL_C = """
+import sys
+from leaderlock import LeaderElector
+with LeaderElector(sys.argv[1], "e").lead() as leadership:
+    print("leading", flush=True)
+    leadership.wait_lost()
+"""
 
+
+def test_ctrl_c_in_lead_hands_over(url: str) -> None:
     with subprocess.Popen(
-        [
-            sys.executable,
-            "-c",
-            "import sys, threading\n"
-            "from leaderlock import LeaderElector\n"
-            "with LeaderElector(sys.argv[1], 'e').lead() as leadership:\n"
-            "    print('leading', flush=True)\n"
-            "    leadership.wait_lost()\n",
-            url,
-        ],
+        [sys.executable, "-c", CTRL_C, url],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

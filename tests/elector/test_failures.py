@@ -1,4 +1,4 @@
-"""A store that refuses, fails, loses data or comes back; and what is said about it, and what not."""
+"""A store that refuses, fails, loses data or comes back; what is said about it, and what not."""
 
 from __future__ import annotations
 
@@ -154,7 +154,11 @@ class TestRegression:
         elector = client.elector("e")
         started(elector)
         elector.stop()
-        for entered in (lambda: elector.run(lambda _: None), lambda: enter(elector)):
+        entrances: list[Callable[[], None]] = [
+            lambda: elector.run(lambda _: None),
+            lambda: enter(elector),
+        ]
+        for entered in entrances:
             with store._store.lock:
                 store._election("e").token = 0
             with pytest.raises(TokenRegression):
@@ -298,13 +302,13 @@ class TestReadings:
     def test_a_leader_that_cannot_be_read_is_an_error_of_ours(
         self, store: Store, client: Client, payload: bytes
     ) -> None:
-        store.leader = lambda _: Reading(payload=payload, token=1, source="x")  # type: ignore[method-assign]
+        store.leader = lambda election: Reading(payload=payload, token=1, source="x")  # type: ignore[method-assign]
         with pytest.raises(BackendRefused, match="cannot read"):
             client.elector("e").leader()
 
     def test_an_observer_outlives_what_it_cannot_read(self, store: Store, client: Client) -> None:
         leader = store.leader
-        store.leader = lambda _: Reading(payload=b"{}", token=1, source="x")  # type: ignore[method-assign]
+        store.leader = lambda election: Reading(payload=b"{}", token=1, source="x")  # type: ignore[method-assign]
         record = Record()
         elector = client.elector("e", on_leader_change=record.leader)
         elector.start()

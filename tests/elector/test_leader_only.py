@@ -366,7 +366,8 @@ class TestWithoutAnElector:
             eventually(lambda: job() == "ran")
 
     def test_it_takes_a_client_or_a_backend(self, store: Store, client: Client) -> None:
-        for number, target in enumerate((client, store)):
+        targets: list[Client | Store] = [client, store]
+        for number, target in enumerate(targets):
 
             @leader_only(target, f"e-{number}")
             def job() -> str:

@@ -1,4 +1,4 @@
-"""What the tests of electors share: a store that misbehaves on demand, and waits with a deadline."""
+"""What the tests of electors share: a store that misbehaves on demand, waits with a deadline."""
 
 from __future__ import annotations
 
