@@ -11,10 +11,11 @@ import logging
 import math
 import os
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from leaderlock.backends.base import Attempt, Granted, Renewal, Waiting
 from leaderlock.backoff import Backoff
@@ -58,6 +59,14 @@ if TYPE_CHECKING:
 log = logging.getLogger("leaderlock")
 
 _LONGEST_YIELD = 1.0
+_YIELD_POLL = 0.01
+
+
+class _Yield(NamedTuple):
+    """Somebody else is to have the next term, if anybody wants it."""
+
+    token: int  # of the term that was given up
+    until: float  # on time.monotonic: then nobody wants it
 
 
 class Hold:
@@ -93,7 +102,7 @@ class Candidate:
         self._machine = Candidacy(config.timing, lambda: os.urandom(16).hex())
         self._backoff = Backoff(config.timing.max_backoff)
         self._failing: dict[str, LeaderLockError] = {}  # by operation
-        self._yield_for = 0.0  # how long the next attempt holds back
+        self._yield: _Yield | None = None  # after a resignation
         self._forget_runtime()
 
     def _forget_runtime(self) -> None:
@@ -135,7 +144,7 @@ class Candidate:
             if not self.contends:
                 self.error = None
                 self.answered = False
-                self._yield_for = 0.0
+                self._yield = None
             runtime.join(self)
             self._machine.start()
             self._settle()
@@ -168,8 +177,8 @@ class Candidate:
             if self.leadership is None or (of is not None and self.leadership is not of):
                 return ""
             attempt_id = self._machine.attempt_id
-            # Not to win again at once against candidates that are only being woken.
-            self._yield_for = min(self._timing.heartbeat, _LONGEST_YIELD)
+            pause = min(self._timing.heartbeat, _LONGEST_YIELD)
+            self._yield = _Yield(self.leadership.token.value, time.monotonic() + pause)
             events = self._publish(self._machine.resign(self._clock.now(), reason))
         self._log(events)
         return attempt_id
@@ -284,10 +293,12 @@ class Candidate:
         operation = request.verb.value
         delay = math.inf
         try:
-            if request.verb is Verb.CAMPAIGN:
-                delay = self._campaign(runtime, attempt)
-            else:
+            if request.verb is Verb.RELEASE:
                 self._release(runtime, attempt)
+            elif self._is_others_turn(runtime):
+                return _YIELD_POLL
+            else:
+                delay = self._campaign(runtime, attempt)
         except (BackendUnavailable, BackendRefused) as error:
             with self._changed:
                 self._note_failure(operation, error)
@@ -299,6 +310,22 @@ class Candidate:
             self._note_success()
             self._backoff.reset()
         return delay
+
+    def _is_others_turn(self, runtime: Runtime) -> bool:
+        """Whether a resigned candidate still has to hold back.
+
+        Otherwise it would win again before those that are only being woken. Where the store keeps
+        a queue that cannot happen.
+        """
+        yielding = self._yield
+        if yielding is None or runtime.backend.capabilities.fifo:
+            return False
+        if time.monotonic() < yielding.until:
+            reading = runtime.ask("leader", runtime.backend.leader, self.election)
+            if reading.token <= yielding.token:
+                return True
+        self._yield = None
+        return False
 
     def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
         sent_at = self._clock.now()
@@ -445,8 +472,7 @@ class Candidate:
         if state is State.CAMPAIGNING:
             wake = partial(self._wake, attempt_id)
             self._attempt = Attempt(self.election, attempt_id, self._payload, wake)
-            self._schedule(self._yield_for)
-            self._yield_for = 0.0
+            self._schedule(0.0)
         elif state is State.RELEASING:
             self._schedule(0.0)
         if self._runtime is not None:

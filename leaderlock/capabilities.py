@@ -11,6 +11,7 @@ class Capabilities:
 
     Attributes:
         linearizable: at most one leader even when a server of the store fails over.
+        fifo: candidates are served in the order in which they came.
         event_driven: a waiting candidate is woken by the store, not by asking again and again.
         min_ttl: the shortest lease that the store grants, in seconds.
         max_ttl: the longest lease that the store grants, in seconds.
@@ -30,6 +31,7 @@ class Capabilities:
     event_driven: bool
     min_ttl: float
     max_ttl: float
+    fifo: bool = False
     belief_ratio: float = 2 / 3
     expiry_factor: float = 1.0
     expiry_slack: float = 0.0

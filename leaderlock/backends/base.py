@@ -128,7 +128,8 @@ class Reading:
 
     Attributes:
         payload: the leader's payload; None: nobody leads.
-        token: the leader's token value.
+        token: the leader's token value; while nobody leads, that of the last term as far as the
+            store knows it.
         source: as in `Granted`.
         recheck_after: read again after this many seconds even without a wake, for example when
             the lease runs out; None: wakes are enough.

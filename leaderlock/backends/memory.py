@@ -140,7 +140,7 @@ class MemoryBackend(Backend):
             now = self._now()
             state = self._store.look_up((self.settings.namespace, election))
             if state.holder is None or state.is_free(now):
-                return Reading(source=self._source)
+                return Reading(token=state.token, source=self._source)
             return Reading(
                 payload=state.holder.payload,
                 token=state.token,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -371,13 +372,14 @@ def test_a_bad_value_is_refused_with_where_it_came_from(monkeypatch: pytest.Monk
 
 
 def test_a_secret_value_is_not_shown_when_it_is_refused() -> None:
-    for make in (
+    ways: list[Callable[[], LeaderElector]] = [
         lambda: LeaderElector("optioned://?password=hunter2", "e"),
         lambda: LeaderElector("optioned://", "e", password="hunter2"),
         lambda: LeaderElector.from_config(
             {"url": "optioned://", "election": "e", "password": "hunter2"}
         ),
-    ):
+    ]
+    for make in ways:
         with pytest.raises(ConfigurationError, match=r"password=\*\*\*") as caught:
             make()
         assert "hunter2" not in str(caught.value)

@@ -137,7 +137,7 @@ class SQLiteBackend(Backend):
             return Reading()
         now, here = self.settings.clock.now(), Process.current()
         if term is None or not term.keeps_out(now, here):
-            return Reading(source=source)
+            return Reading(token=0 if term is None else term.token, source=source)
         return Reading(
             payload=term.payload,
             token=term.token,
