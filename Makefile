@@ -1,5 +1,5 @@
 # The commands of this project. Each one sets up what it needs by itself, in .venv, and can be run
-# first; ARGS goes to the program that it starts:  make test ARGS="-n auto -k sqlite"
+# first; ARGS goes to the program that it starts:  make test ARGS="-k sqlite -x"
 
 VENV := .venv
 PYTHON := $(VENV)/bin/python
@@ -20,7 +20,7 @@ demo: $(VENV)/.ready-demo ## run the billing demo: servers fail, every customer 
 	@$(PYTHON) -m examples.billing $(ARGS)
 
 test: $(VENV)/.ready-dev ## run the tests
-	$(PYTHON) -m pytest $(ARGS)
+	$(PYTHON) -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
 	$(PYTHON) -m ruff check .

@@ -83,7 +83,7 @@ class StoreURL:
             raise ConfigurationError(
                 f"the host in {_mask(text)!r} is not valid; an IPv6 address stands in brackets"
             ) from None
-        if parts.netloc and "@" not in parts.netloc and "@" in parts.path:
+        if parts.netloc and "@" in parts.path:
             raise ConfigurationError(
                 f"'@' in the path of {_mask(text)!r}: write it as %40, and '/' in a password as %2F"
             )

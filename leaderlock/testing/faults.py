@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Self, TypeVar
@@ -42,7 +43,7 @@ REQUESTS = ("campaign", "renew", "release", "leader")
 """The methods that ask the store something."""
 
 
-class Fault:
+class Fault(ABC):
     """What happens to the calls that a `with` block of a `FaultyBackend` meets."""
 
     def __init__(self, methods: Sequence[str], times: int | None) -> None:
@@ -81,10 +82,12 @@ class Fault:
             self._changed.notify_all()
             return True
 
+    @abstractmethod
     def carry_out(self, request: Callable[[], T]) -> T:
-        raise NotImplementedError
+        """Do to one call what this fault does."""
 
     def end(self) -> None:
+        """The block is over: let go of the calls that are held up."""
         self._ended.set()
 
 

@@ -6,6 +6,7 @@ the name and text of the exception that it raised.
 
 from __future__ import annotations
 
+import ctypes
 import json
 import os
 import sqlite3
@@ -13,6 +14,7 @@ import sys
 import threading
 import time
 import uuid
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -56,9 +58,30 @@ def unlock_file() -> None:
 
 def fork(code: str, leave: str) -> str:
     """Evaluate `code` in a forked child, which then leaves by "_exit" or by "exit"."""
+    return _evaluate_in_child(os.fork, code, leave)
+
+
+def fork_in_c(code: str, leave: str) -> str:
+    """As an embedding program forks that tells Python only in the child, for example uWSGI."""
+    library = ctypes.PyDLL(None)
+    sys.setswitchinterval(1000)  # no thread may ask for the GIL before it is made anew
+    time.sleep(0.05)
+
+    def fork_here() -> int:
+        if (child := int(library.fork())) == 0:
+            library.PyOS_AfterFork_Child()
+        return child
+
+    try:
+        return _evaluate_in_child(fork_here, code, leave)
+    finally:
+        sys.setswitchinterval(0.005)
+
+
+def _evaluate_in_child(make_child: Callable[[], int], code: str, leave: str) -> str:
     read_end, write_end = os.pipe()
     sys.stdout.flush()
-    child = os.fork()
+    child = make_child()
     if child == 0:
         backend.abandon()  # as the core does
         os.write(write_end, _evaluate(code).encode())
@@ -80,24 +103,6 @@ def fork_while_busy(code: str) -> str:
         time.sleep(0.001)
     answer = fork(code, "exit")
     thread.join()
-    return answer
-
-
-def fork_in_c(code: str, leave: str) -> str:
-    """A fork that runs none of Python's hooks, as by an embedding program."""
-    import ctypes
-
-    read_end, write_end = os.pipe()
-    child = ctypes.PyDLL(None).fork()
-    if child == 0:
-        os.write(write_end, _evaluate(code).encode())
-        if leave == "_exit":
-            os._exit(0)
-        sys.exit(0)
-    os.close(write_end)
-    with os.fdopen(read_end) as pipe:
-        answer = pipe.read()
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
     return answer
 
 

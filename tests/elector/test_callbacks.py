@@ -102,7 +102,7 @@ def test_a_callback_that_raises_is_logged_and_told_and_stops_nothing(
             elector.resign()
             record.wait("lost", term + 1)
             record.wait("elected", term + 2)
-        elector.stop()
+        client.close()
     failed = [event for event in events if isinstance(event, CallbackFailed)]
     assert {event.callback for event in failed} == {"on_elected", "on_lost", "on_leader_change"}
     assert all(isinstance(event.error, error) for event in failed)
@@ -122,7 +122,8 @@ def test_a_listener_that_raises_is_logged_once_per_event_and_not_told_to_itself(
     elector = client.elector("e")
     elector.subscribe(listener)
     with caplog.at_level(logging.ERROR, "leaderlock"):
-        started(elector).stop()
+        started(elector)
+        client.close()  # which waits for the listeners, too
     assert not any(isinstance(event, CallbackFailed) for event in seen)
     assert caplog.text.count("callback=listener") == len(seen) > 0
 
@@ -134,6 +135,7 @@ def test_events_tell_the_story_of_a_term_in_order(client: Client) -> None:
     started(elector)
     eventually(lambda: any(isinstance(event, LeaderChanged) for event in events))
     elector.stop()
+    eventually(lambda: any(isinstance(event, TermEnded) for event in events))
     terms = [event for event in events if isinstance(event, TermStarted | TermEnded)]
     assert [type(event) for event in terms] == [TermStarted, TermEnded]
     begin, end = terms

@@ -3,8 +3,8 @@
 No connection crosses a fork. SQLite's locks belong to the process, so that in a child even a new
 connection would believe in locks that only its parent has: another process could take the file
 apart under it. Therefore every connection is closed for the moment of a fork, and opened again on
-the next use. A connection that was too busy to be closed is never touched in the child, and the
-child may not open that file.
+the next use. A connection that was too busy to be closed, or that an embedding program (uWSGI) did
+not announce its fork to, is never touched in the child, and the child may not open that file.
 
 Nothing in here opens the file by other means: closing such a descriptor would drop all the locks
 that SQLite holds on the file (https://sqlite.org/howtocorrupt.html, section 2.2).
@@ -70,7 +70,6 @@ class Link:
             BackendUnavailable: the file, or another thread, keeps us waiting for too long.
             BackendRefused: the file cannot be used.
         """
-        _notice_fork()
         deadline = time.monotonic() + timeout
         # A lock is not fair: without this, threads in a hurry would never let a fork come first.
         _no_fork.wait(timeout)
@@ -246,7 +245,6 @@ def identify(path: Path) -> Identity | None:
 _links: weakref.WeakValueDictionary[int, Link] = weakref.WeakValueDictionary()
 _inherited: set[Identity] = set()
 _leaked: list[sqlite3.Connection] = []
-_pid = os.getpid()
 _no_fork = threading.Event()  # cleared while a fork waits for its turn
 _no_fork.set()
 
@@ -280,19 +278,12 @@ def _after_fork_in_parent() -> None:
 
 
 def _after_fork_in_child() -> None:
-    global _pid, _no_fork
-    _pid = os.getpid()
+    global _no_fork
     _no_fork = threading.Event()
     _no_fork.set()
     _fork.gates = []
     for link in _all_links():
         link.abandon()
-
-
-def _notice_fork() -> None:
-    """A fork by C code may have called none of the hooks."""
-    if _pid != os.getpid():
-        _after_fork_in_child()
 
 
 def _all_links() -> list[Link]:
