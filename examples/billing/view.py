@@ -174,7 +174,8 @@ class LiveView:
 def console() -> Console:
     """Where everything for people is printed; wide enough for the report also in a pipe."""
     width = None if sys.stdout.isatty() else 110
-    return Console(width=width, no_color=plain() or None, highlight=False, markup=False)
+    terminal = False if plain() else None  # None: let rich find out
+    return Console(width=width, force_terminal=terminal, highlight=False, markup=False)
 
 
 def choose(console: Console, *, silent: bool) -> View:

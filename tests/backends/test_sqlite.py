@@ -812,6 +812,8 @@ def test_an_observer_needs_no_right_to_write(make: MakeBackend, peers: MakePeer)
         path = Path(name) / "election.db"
         backend = make(at=path)
         campaign(backend)
+        assert renew(backend) is Renewal.RENEWED
+        path.chmod(0o444)  # what is open stays open; root's peer becomes somebody else
         peer = peers(at=path)
         peer("become_nobody()")
         assert peer("backend.leader('e').token") == 1
