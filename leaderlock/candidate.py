@@ -101,6 +101,9 @@ class Candidate:
         self._clock = clock
         self._machine = Candidacy(config.timing, lambda: os.urandom(16).hex())
         self._backoff = Backoff(config.timing.max_backoff)
+        self._useless = Backoff(config.timing.max_backoff)  # of grants that elected nobody
+        self._hold_off = 0.0  # before the next attempt, in seconds
+        self._is_queued = False  # the store has answered that the present attempt waits
         self._failing: dict[str, LeaderLockError] = {}  # by operation
         self._yield: _Yield | None = None  # after a resignation
         self._forget_runtime()
@@ -233,7 +236,7 @@ class Candidate:
     def lease(self, waiting_too: bool) -> Attempt | None:
         """The attempt that a heartbeat round has to renew."""
         with self._changed:
-            waits = waiting_too and self.state is State.CAMPAIGNING and self.answered
+            waits = waiting_too and self.state is State.CAMPAIGNING and self._is_queued
             return self._attempt if self._machine.holds_lease or waits else None
 
     def renewal_answered(
@@ -321,7 +324,10 @@ class Candidate:
         if yielding is None or runtime.backend.capabilities.fifo:
             return False
         if time.monotonic() < yielding.until:
-            reading = runtime.ask("leader", runtime.backend.leader, self.election)
+            try:
+                reading = runtime.ask("leader", runtime.backend.leader, self.election)
+            except (BackendUnavailable, BackendRefused):
+                return True  # told and logged by ask(); not a word on the campaign
             if reading.token <= yielding.token:
                 return True
         self._yield = None
@@ -337,9 +343,12 @@ class Candidate:
             self.answered = True
             self.error = None
             if isinstance(answer, Waiting):
+                self._is_queued = True
                 return ()
             notices = self._grant(attempt, answer, sent_at, now)
             orphaned = any(isinstance(notice, Orphaned) for notice in notices)
+            if not notices and self.state is State.RELEASING:
+                self._note_useless(answer)
             return notices
 
         self._apply(change)
@@ -371,6 +380,15 @@ class Candidate:
             ttl=self._ttl(grant.ttl),
             now=now,
         )
+
+    def _note_useless(self, grant: Granted) -> None:
+        """A grant that came too late to lead by: do not ask again at once for the same."""
+        self._hold_off = self._useless.pause()
+        if self._timing.window_for(self._ttl(grant.ttl)) <= 0:
+            self.error = BackendRefused(
+                f"the store grants a lease of {grant.ttl:g} s, of which "
+                f"stop_grace={self._timing.stop_grace:g} leaves nothing: lower it"
+            )
 
     def _give_back(self, runtime: Runtime, attempt: Attempt) -> None:
         # A failure is told and logged by ask(); the lease then runs out by itself.
@@ -420,6 +438,7 @@ class Candidate:
         return events
 
     def _begin_term(self, value: int) -> Event:
+        self._useless.reset()
         token = FencingToken(self._epoch, value, self._machine.source)
         self.leadership = Leadership(
             token=token,
@@ -472,7 +491,9 @@ class Candidate:
         if state is State.CAMPAIGNING:
             wake = partial(self._wake, attempt_id)
             self._attempt = Attempt(self.election, attempt_id, self._payload, wake)
-            self._schedule(0.0)
+            self._is_queued = False
+            self._schedule(self._hold_off)
+            self._hold_off = 0.0
         elif state is State.RELEASING:
             self._schedule(0.0)
         if self._runtime is not None:

@@ -135,9 +135,11 @@ class Candidacy:
         "_keeping",
         "_lease_until",
         "_new_attempt_id",
+        "_proved_at",
         "_release_by",
         "_released",
         "_timing",
+        "_ttl",
         "_wanted",
         "source",
         "state",
@@ -157,6 +159,8 @@ class Candidacy:
         self._keeping = False  # renewals go on while the work drains
         self._drained = True
         self._released = True
+        self._proved_at = NEVER  # when the newest request that proved the term was sent
+        self._ttl = FOREVER  # the smallest lease that the store has granted in this term
         self._lease_until = NEVER
         self._drain_by = FOREVER
         self._release_by = FOREVER
@@ -239,6 +243,8 @@ class Candidacy:
             source: which store issued it.
             ttl: the lease that the store really granted.
         """
+        if self.state is State.FORKED:
+            return _NOTHING  # the parent's attempt, and the parent's to use
         if not self._is_current(attempt_id) or self.state is not State.CAMPAIGNING:
             # Asked for before the attempt was given up, carried out after its release.
             return self._orphan(attempt_id)
@@ -253,6 +259,7 @@ class Candidacy:
         self._highest_token, self.source = token, source
         self.state = State.LEADING
         self.valid_until = valid_until
+        self._proved_at, self._ttl = sent_at, ttl
         self._lease_until = sent_at + ttl
         self._keeping = self._drained = self._released = False
         self._drain_by = FOREVER
@@ -269,7 +276,9 @@ class Candidacy:
         if self.state is State.LEADING:
             if not self.believes(now):
                 return self._lose(LossReason.EXPIRED)
-            self.valid_until = max(self.valid_until, self._proved_until(sent_at, ttl, now))
+            self._proved_at = max(self._proved_at, sent_at)
+            self._ttl = min(self._ttl, ttl)  # a store may shorten its leases within a term
+            self.valid_until = self._proved_until(self._proved_at, self._ttl, now)
         return _NOTHING
 
     def refused(self, attempt_id: str, reason: LossReason, now: float) -> Sequence[Notice]:

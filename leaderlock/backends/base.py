@@ -72,7 +72,9 @@ class Granted:
     Attributes:
         token: strictly higher than that of every earlier term of this election.
         source: which store (cluster, file) issued the token, for example "etcd:1f0c".
-        ttl: the lease that the store really granted, in seconds; None: the one asked for.
+        ttl: the lease that the store really granted, in seconds; None: the one asked for. A store
+            that shortens the lease of a running term has to report SESSION_LOST as well, if it
+            may have let another in before the answer was heard.
         sent_at: clock reading from which the lease is certain to run; None: the call's start.
     """
 

@@ -100,6 +100,21 @@ class TestRefusals:
         with pytest.raises(BackendRefused, match="to read"):
             client.elector("e").leader()
 
+    @pytest.mark.parametrize("error", [BackendRefused("no right to read"), BackendUnavailable("?")])
+    def test_a_candidate_that_has_resigned_contends_again_without_being_able_to_read(
+        self, store: Store, client: Client, error: Exception
+    ) -> None:
+        store.fail("leader", error=error)
+        elector, terms = client.elector("e"), list[Leadership]()
+
+        def work(leadership: Leadership) -> None:
+            terms.append(leadership)
+            if len(terms) == 3:
+                elector.stop()
+
+        elector.run(work)
+        assert len(terms) == 3
+
     def test_a_refused_renewal_ends_the_term_at_its_deadline_only(
         self, store: Store, client: Client
     ) -> None:
@@ -226,6 +241,7 @@ class TestOutages:
             eventually(lambda: store.calls["renew"] >= renewals + 3)
             store.heal()
             eventually(lambda: elector.health() and all(other.health() for other in others))
+            eventually(lambda: "leaderlock.store_recovered operation=renew" in caplog.text)
             client.close()
         assert caplog.text.count("leaderlock.store_failing operation=renew") == 1
         assert caplog.text.count("leaderlock.store_recovered operation=renew") == 1

@@ -20,10 +20,11 @@ def url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 def test_a_resigned_leader_is_succeeded_by_who_waited(url: str) -> None:
     with ExitStack() as stack:
-        electors = [
-            stack.enter_context(LeaderElector(url, "billing", candidate_id=f"c{number}"))
-            for number in range(3)
-        ]
+        electors = []
+        for number in range(3):
+            elector = LeaderElector(url, "billing", candidate_id=f"c{number}")
+            electors.append(stack.enter_context(elector))
+            assert electors[0].wait_elected(timeout=10)  # before the others come
         first = electors[0]
         for _ in range(10):
             assert first.wait_elected(timeout=10)
