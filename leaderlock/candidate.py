@@ -344,6 +344,7 @@ class Candidate:
             self.error = None
             if isinstance(answer, Waiting):
                 self._is_queued = True
+                runtime.poke(self._machine.deadline)  # its place may have to be renewed
                 return ()
             notices = self._grant(attempt, answer, sent_at, now)
             orphaned = any(isinstance(notice, Orphaned) for notice in notices)
