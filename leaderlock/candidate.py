@@ -45,10 +45,9 @@ from leaderlock.telemetry.events import (
     Event,
     StoreFailing,
     StoreRecovered,
-    TermEnded,
-    TermStarted,
     TokenRegressed,
 )
+from leaderlock.terms import Hold, Terms
 from leaderlock.tokens import FencingToken
 from leaderlock.workers import Lane, Recurring
 
@@ -69,21 +68,11 @@ class _Yield(NamedTuple):
     until: float  # on time.monotonic: then nobody wants it
 
 
-class Hold:
-    """Somebody works under a term; a release waits until it is let go."""
-
-    __slots__ = ("leadership", "thread_id")
-
-    def __init__(self, leadership: Leadership) -> None:
-        self.leadership = leadership
-        self.thread_id = threading.get_ident()
-
-
 class Candidate:
     """One candidate of one election.
 
     Attributes:
-        leadership: the present term; may be read without the lock.
+        terms: its terms, and who works under them.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
     """
@@ -92,7 +81,7 @@ class Candidate:
         self.election = config.election
         self.candidate_id = config.candidate_id
         self.callbacks = Callbacks(config.election, config.candidate_id)
-        self.leadership: Leadership | None = None
+        self.terms = Terms(config, clock, self.callbacks, self._callback_done)
         self.error: LeaderLockError | None = None
         self.answered = False
         self._payload = encode_payload(config.candidate_id, config.metadata, config.epoch)
@@ -115,9 +104,6 @@ class Candidate:
         self._attempt: Attempt | None = None
         self._settled: tuple[State, str] | None = None  # what was last followed
         self._requests: Recurring | None = None  # sends what is due to the store
-        self._holds: set[Hold] = set()  # on the present or last term
-        self._callbacks_due = 0
-        self._draining = False
 
     # What the elector asks for
 
@@ -177,11 +163,12 @@ class Candidate:
     def step_down(self, reason: LossReason, of: Leadership | None = None) -> str:
         """End the present term (only `of`, if given) at once. Returns its attempt, "" if none."""
         with self._changed:
-            if self.leadership is None or (of is not None and self.leadership is not of):
+            leadership = self.terms.leadership
+            if leadership is None or of not in (None, leadership):
                 return ""
             attempt_id = self._machine.attempt_id
             pause = min(self._timing.heartbeat, _LONGEST_YIELD)
-            self._yield = _Yield(self.leadership.token.value, time.monotonic() + pause)
+            self._yield = _Yield(leadership.token.value, time.monotonic() + pause)
             events = self._publish(self._machine.resign(self._clock.now(), reason))
         self._log(events)
         return attempt_id
@@ -206,17 +193,19 @@ class Candidate:
     def hold_term(self, timeout: float | None) -> Hold | None:
         """The same, and count the caller as working under the term until `let_go`."""
         with self._changed:
-            return self._hold(self._wait_term(timeout))
+            leadership = self._wait_term(timeout)
+            return None if leadership is None else self.terms.hold(leadership)
 
     def hold_present_term(self) -> Hold | None:
         """The same without waiting."""
         with self._changed:
-            return self._hold(self.leadership if self._is_leading() else None)
+            leadership = self.terms.leadership if self._is_leading() else None
+            return None if leadership is None else self.terms.hold(leadership)
 
     def let_go(self, hold: Hold) -> None:
         """The work has ended; on whichever thread. Harmless in a child forked within it."""
         with self._changed:
-            self._holds.discard(hold)
+            self.terms.let_go(hold)
             self._settle()
 
     def wait_answer(self, timeout: float) -> None:
@@ -229,7 +218,7 @@ class Candidate:
     def is_own_thread(self) -> bool:
         """Whether the caller is what a drain waits for: it would wait for itself."""
         with self._changed:
-            return self._is_own_thread()
+            return self.terms.is_own_thread()
 
     # What the runtime tells
 
@@ -265,9 +254,7 @@ class Candidate:
     def after_fork(self) -> None:
         """In a forked child: the parent's threads and locks do not exist here."""
         self._machine.forked()
-        if self.leadership is not None:
-            self.leadership._fork()
-            self.leadership = None
+        self.terms.after_fork()
         self._failing = {}
         self._forget_runtime()
 
@@ -425,10 +412,12 @@ class Candidate:
         events: list[Event] = []
         for notice in notices:
             match notice:
-                case Elected():
-                    events.append(self._begin_term(notice.token))
-                case Lost():
-                    events.append(self._end_term(notice.reason))
+                case Elected(token=token):
+                    self._useless.reset()
+                    source, valid_until = self._machine.source, self._machine.valid_until
+                    events.append(self.terms.begin(token, source, valid_until))
+                case Lost(reason=reason):
+                    events.append(self.terms.end(reason))
                 case Regressed():
                     events.append(self._give_up(notice))
                 case Orphaned():
@@ -437,30 +426,6 @@ class Candidate:
             self.callbacks.emit(event)
         self._settle()
         return events
-
-    def _begin_term(self, value: int) -> Event:
-        self._useless.reset()
-        token = FencingToken(self._epoch, value, self._machine.source)
-        self.leadership = Leadership(
-            token=token,
-            leader_id=self.candidate_id,
-            election=self.election,
-            valid_until=self._machine.valid_until,
-            clock=self._clock,
-        )
-        if self.callbacks.tell_elected(self.leadership, self._callback_done):
-            self._callbacks_due += 1
-        return TermStarted(self.election, self.candidate_id, token=token)
-
-    def _end_term(self, reason: LossReason) -> Event:
-        leadership = self.leadership
-        assert leadership is not None, "the machine pairs every Lost with an Elected"
-        leadership._end(reason)
-        self.leadership = None
-        self._draining = True
-        if self.callbacks.tell_lost(leadership, reason, self._callback_done):
-            self._callbacks_due += 1
-        return TermEnded(self.election, self.candidate_id, token=leadership.token, reason=reason)
 
     def _give_up(self, notice: Regressed) -> Event:
         self.error = TokenRegression(
@@ -472,15 +437,13 @@ class Candidate:
 
     def _callback_done(self) -> None:
         with self._changed:
-            self._callbacks_due -= 1
+            self.terms.callback_done()
             self._settle()
 
     def _settle(self) -> None:
         """Bring all that depends on the machine's state up to date. The lock is held."""
-        if self.leadership is not None:
-            self.leadership._extend(self._machine.valid_until)
-        if self._draining and not self._holds and not self._callbacks_due:
-            self._draining = False
+        self.terms.extend(self._machine.valid_until)
+        if self.terms.take_drained():
             self._machine.drained(self._machine.attempt_id, self._clock.now())
         settled = (self._machine.state, self._machine.attempt_id)
         if settled != self._settled:
@@ -527,15 +490,8 @@ class Candidate:
 
     # Waiting
 
-    def _hold(self, leadership: Leadership | None) -> Hold | None:
-        if leadership is None:
-            return None
-        hold = Hold(leadership)
-        self._holds.add(hold)
-        return hold
-
     def _wait_term(self, timeout: float | None) -> Leadership | None:
-        if self._draining and self._is_own_thread():
+        if self.terms.is_draining and self.terms.is_own_thread():
             raise LeaderLockError(
                 f"work or a callback under a term of election {self.election!r} that is over "
                 "waits for the next one, which cannot begin before it has ended: return first"
@@ -544,22 +500,19 @@ class Candidate:
             lambda: self._is_leading() or self.error is not None or not self.contends, timeout
         )
         if self._is_leading():
-            return self.leadership
+            return self.terms.leadership
         if self.error is not None:
             raise self.error.with_traceback(None)  # not of those who were told before
         return None
 
     def _is_leading(self) -> bool:
-        return self.leadership is not None and self.leadership.is_valid
+        leadership = self.terms.leadership
+        return leadership is not None and leadership.is_valid
 
     def _is_at_rest(self) -> bool:
         return self.state in (State.IDLE, State.FORKED)
 
-    def _is_own_thread(self) -> bool:
-        own = threading.get_ident()
-        return self.callbacks.is_current_thread or any(h.thread_id == own for h in self._holds)
-
     def _wait_unless_own(self, condition: Callable[[], bool], timeout: float) -> bool:
-        if self._is_own_thread():
+        if self.terms.is_own_thread():
             return condition()
         return self._changed.wait_for(condition, timeout)

@@ -13,9 +13,9 @@ from leaderlock.client import Client
 from leaderlock.errors import ConfigurationError, NotLeader
 
 if TYPE_CHECKING:
-    from leaderlock.candidate import Hold
     from leaderlock.elector import LeaderElector
     from leaderlock.leadership import Leadership
+    from leaderlock.terms import Hold
 
 P = ParamSpec("P")
 R = TypeVar("R")

@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from leaderlock.backends.base import Backend
 from leaderlock.callbacks import OnElected, OnEvent, OnLeaderChange, OnLost, require_callable
-from leaderlock.candidate import Candidate, Hold
+from leaderlock.candidate import Candidate
 from leaderlock.client import Client
 from leaderlock.config import (
     Config,
@@ -35,6 +35,7 @@ from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo, decode_reading
 from leaderlock.runtime import Runtime
 from leaderlock.telemetry.health import Health, examine
+from leaderlock.terms import Hold
 from leaderlock.timing import Timing, bounded_time, wait_time
 
 _CALLBACKS = ("on_elected", "on_lost", "on_leader_change")
@@ -156,13 +157,13 @@ class LeaderElector:
     @property
     def is_leader(self) -> bool:
         """Whether this candidate leads now. No I/O: process id, state and clock on every call."""
-        leadership = self._candidate.leadership
+        leadership = self._candidate.terms.leadership
         return leadership is not None and leadership.is_valid
 
     @property
     def leadership(self) -> Leadership | None:
         """The present term; None when not leading."""
-        leadership = self._candidate.leadership
+        leadership = self._candidate.terms.leadership
         return leadership if leadership is not None and leadership.is_valid else None
 
     def health(self) -> Health:

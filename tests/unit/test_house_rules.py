@@ -26,7 +26,7 @@ LAYERS = (
     ("backends",),
     ("registry", "config"),
     ("telemetry", "observer", "telemetry.events"),
-    ("runtime", "callbacks"),
+    ("runtime", "callbacks", "terms"),
     ("candidate", "feed", "telemetry.health"),
     ("client",),
     ("decorators",),

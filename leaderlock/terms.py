@@ -1,0 +1,118 @@
+"""The terms of one candidate, and who works under them. Called under the lock of its owner."""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+from leaderlock.callbacks import Callbacks
+from leaderlock.clock import Clock
+from leaderlock.leadership import Leadership
+from leaderlock.machine import LossReason
+from leaderlock.telemetry.events import TermEnded, TermStarted
+from leaderlock.tokens import FencingToken
+from leaderlock.workers import Job
+
+if TYPE_CHECKING:
+    from leaderlock.config import Config
+
+
+class Hold:
+    """Somebody works under a term; its release waits until it is let go."""
+
+    __slots__ = ("leadership", "thread_id")
+
+    def __init__(self, leadership: Leadership) -> None:
+        self.leadership = leadership
+        self.thread_id = threading.get_ident()
+
+
+class Terms:
+    """At most one term at a time, from its beginning until it has drained.
+
+    Attributes:
+        leadership: of the present term; may be read without the lock.
+
+    Args:
+        callback_done: called, without the lock, when the callbacks of a beginning or an end have
+            returned; has to lead to `callback_done` here.
+    """
+
+    def __init__(
+        self, config: Config, clock: Clock, callbacks: Callbacks, callback_done: Job
+    ) -> None:
+        self.leadership: Leadership | None = None
+        self._election = config.election
+        self._candidate_id = config.candidate_id
+        self._epoch = config.epoch
+        self._clock = clock
+        self._callbacks = callbacks
+        self._tell_done = callback_done
+        self._forget()
+
+    def _forget(self) -> None:
+        self._holds: set[Hold] = set()  # on the present or last term
+        self._callbacks_due = 0
+        self.is_draining = False
+
+    def begin(self, value: int, source: str, valid_until: float) -> TermStarted:
+        """The candidate has been elected."""
+        token = FencingToken(self._epoch, value, source)
+        self.leadership = Leadership(
+            token=token,
+            leader_id=self._candidate_id,
+            election=self._election,
+            valid_until=valid_until,
+            clock=self._clock,
+        )
+        self._callbacks_due += self._callbacks.tell_elected(self.leadership, self._tell_done)
+        return TermStarted(self._election, self._candidate_id, token=token)
+
+    def extend(self, valid_until: float) -> None:
+        """What the machine believes is what the handle says."""
+        if self.leadership is not None:
+            self.leadership._extend(valid_until)
+
+    def end(self, reason: LossReason) -> TermEnded:
+        """The term is over; it still has to drain."""
+        leadership, self.leadership = self.leadership, None
+        assert leadership is not None, "the machine pairs every Lost with an Elected"
+        leadership._end(reason)
+        self.is_draining = True
+        self._callbacks_due += self._callbacks.tell_lost(leadership, reason, self._tell_done)
+        return TermEnded(self._election, self._candidate_id, token=leadership.token, reason=reason)
+
+    def after_fork(self) -> None:
+        """In a forked child: the term stays with the parent, and so do those who work under it."""
+        if self.leadership is not None:
+            self.leadership._fork()
+            self.leadership = None
+        self._forget()
+
+    # Draining
+
+    def hold(self, leadership: Leadership) -> Hold:
+        """Count the caller as working under the present term."""
+        hold = Hold(leadership)
+        self._holds.add(hold)
+        return hold
+
+    def let_go(self, hold: Hold) -> None:
+        """The work has ended; harmless in a child that was forked within it."""
+        self._holds.discard(hold)
+
+    def callback_done(self) -> None:
+        """The callbacks of a beginning or an end have returned."""
+        self._callbacks_due -= 1
+
+    def take_drained(self) -> bool:
+        """Whether the ended term has drained; True once for each."""
+        drained = self.is_draining and not self._holds and not self._callbacks_due
+        if drained:
+            self.is_draining = False
+        return drained
+
+    def is_own_thread(self) -> bool:
+        """Whether the caller is what a drain waits for: it would wait for itself."""
+        own = threading.get_ident()
+        return self._callbacks.is_current_thread or any(h.thread_id == own for h in self._holds)
