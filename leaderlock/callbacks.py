@@ -29,7 +29,7 @@ class Callbacks:
 
     def __init__(self, election: str, candidate_id: str) -> None:
         self._election = election
-        self._candidate_id = candidate_id
+        self.candidate_id = candidate_id
         self._elected: list[OnElected] = []
         self._lost: list[OnLost] = []
         self._leader_change: list[OnLeaderChange] = []
@@ -77,7 +77,7 @@ class Callbacks:
     def tell_leader_change(self, info: LeaderInfo | None) -> None:
         """Queue the on_leader_change callbacks and the event."""
         self._queue("on_leader_change", self._leader_change, info)
-        self.emit(LeaderChanged(self._election, self._candidate_id, leader=info))
+        self.emit(LeaderChanged(self._election, self.candidate_id, leader=info))
 
     def emit(self, event: Event) -> None:
         """Queue an event for the listeners."""
@@ -92,9 +92,7 @@ class Callbacks:
             exc_info=error,
         )
         if kind != "listener":  # or a listener that fails on everything would be told for ever
-            self.emit(
-                CallbackFailed(self._election, self._candidate_id, callback=kind, error=error)
-            )
+            self.emit(CallbackFailed(self._election, self.candidate_id, callback=kind, error=error))
 
     def _queue(
         self,

@@ -21,12 +21,14 @@ from leaderlock.backends.base import Attempt, Granted, Renewal, Waiting
 from leaderlock.backoff import Backoff
 from leaderlock.callbacks import Callbacks
 from leaderlock.clock import Clock
+from leaderlock.config import default_candidate_id
 from leaderlock.errors import (
     BackendRefused,
     BackendUnavailable,
     LeaderLockError,
     TokenRegression,
 )
+from leaderlock.interrupt import wait_in_steps
 from leaderlock.leadership import Leadership
 from leaderlock.machine import (
     Candidacy,
@@ -84,6 +86,7 @@ class Candidate:
         self.terms = Terms(config, clock, self.callbacks, self._callback_done)
         self.error: LeaderLockError | None = None
         self.answered = False
+        self._config = config
         self._payload = encode_payload(config.candidate_id, config.metadata, config.epoch)
         self._epoch = config.epoch
         self._timing = config.timing
@@ -254,9 +257,15 @@ class Candidate:
     def after_fork(self) -> None:
         """In a forked child: the parent's threads and locks do not exist here."""
         self._machine.forked()
+        if self._config.has_default_id:  # the parent's tells where the parent runs
+            self._rename(default_candidate_id())
         self.terms.after_fork()
         self._failing = {}
         self._forget_runtime()
+
+    def _rename(self, candidate_id: str) -> None:
+        self.candidate_id = self.callbacks.candidate_id = self.terms.candidate_id = candidate_id
+        self._payload = encode_payload(candidate_id, self._config.metadata, self._config.epoch)
 
     # Requests to the store, one at a time
 
@@ -462,6 +471,7 @@ class Candidate:
             self._schedule(0.0)
         if self._runtime is not None:
             if state is State.IDLE:
+                self._failing = {}  # of a store that is not asked any more
                 self._runtime.leave(self)
             else:
                 self._runtime.poke(self._machine.deadline)
@@ -496,9 +506,11 @@ class Candidate:
                 f"work or a callback under a term of election {self.election!r} that is over "
                 "waits for the next one, which cannot begin before it has ended: return first"
             )
-        self._changed.wait_for(
-            lambda: self._is_leading() or self.error is not None or not self.contends, timeout
-        )
+
+        def is_decided() -> bool:
+            return self._is_leading() or self.error is not None or not self.contends
+
+        wait_in_steps(partial(self._changed.wait_for, is_decided), timeout)
         if self._is_leading():
             return self.terms.leadership
         if self.error is not None:

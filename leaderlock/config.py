@@ -90,6 +90,7 @@ class Config:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     namespace: str = "leaderlock"
     epoch: int = 1
+    has_default_id: bool = False
 
 
 def resolve(
@@ -133,9 +134,10 @@ def resolve(
     if election_required:
         if "election" not in values:
             raise ConfigurationError(_NO_ELECTION)
-        values.setdefault("candidate_id", default_candidate_id())
+        if "candidate_id" not in values:
+            values |= _default_identity()
     own = {key: values.pop(key) for key in backend.options if key in values}
-    url = replace(url, options=MappingProxyType(own))
+    url = replace(backend.settle(url), options=MappingProxyType(own))
     return _build(url, backend, backend.limits(url), values)
 
 
@@ -162,7 +164,7 @@ def for_election(config: Config, **identity: object) -> Config:
     config = replace(config, **values)
     if not config.election:
         raise ConfigurationError(_NO_ELECTION)
-    return config if config.candidate_id else replace(config, candidate_id=default_candidate_id())
+    return config if config.candidate_id else replace(config, **_default_identity())
 
 
 def with_store(store: object, settings: Mapping[str, object]) -> Mapping[str, object]:
@@ -252,6 +254,10 @@ def _merge(
                 values[key] = _parse(option, key, layer[key], origin)
                 break
     return values
+
+
+def _default_identity() -> dict[str, Any]:
+    return {"candidate_id": default_candidate_id(), "has_default_id": True}
 
 
 def _parse(option: Option, key: str, value: object, origin: str) -> Any:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
+from leaderlock.interrupt import wait_in_steps
 from leaderlock.observer import LeaderInfo, Observer, Sink
 from leaderlock.runtime import Runtime
 
@@ -21,6 +22,22 @@ class _End:
 
 
 _Mailbox = queue.SimpleQueue[LeaderInfo | None | _End]
+
+
+def _take(mailbox: _Mailbox, timeout: float | None = None) -> LeaderInfo | None | _End:
+    """The next one. Raises queue.Empty if there is none within `timeout` seconds."""
+    taken: list[LeaderInfo | None | _End] = []
+
+    def wait(left: float | None) -> bool:
+        try:
+            taken.append(mailbox.get(timeout=left))
+        except queue.Empty:
+            return False
+        return True
+
+    if not wait_in_steps(wait, timeout):
+        raise queue.Empty
+    return taken[0]
 
 
 class LeaderFeed:
@@ -66,7 +83,7 @@ class LeaderFeed:
     def changes(self) -> Iterator[LeaderInfo | None]:
         """Yield the present leader, then every change, until `end`."""
         with self._subscribed() as mailbox:
-            while not isinstance(info := mailbox.get(), _End):
+            while not isinstance(info := _take(mailbox), _End):
                 yield info
 
     def wait_anybody(self, timeout: float | None) -> bool:
@@ -76,7 +93,7 @@ class LeaderFeed:
             while True:
                 try:
                     left = None if end is None else max(0.0, end - time.monotonic())
-                    info = mailbox.get(timeout=left)
+                    info = _take(mailbox, left)
                 except queue.Empty:
                     return False
                 if info is not None:

@@ -1,13 +1,18 @@
-"""stop() in a signal handler.
+"""Signals: stop() in a handler, and waits that a signal ends.
 
 A handler runs on the main thread between any two of its instructions, also where that thread is
 inside leaderlock and holds one of its locks. Waiting for that lock there would be for ever.
+
+And it runs between instructions only: a signal that arrives in the instant before the main thread
+waits for a lock, or that the system delivers to another thread, does not end the wait.
 """
 
 from __future__ import annotations
 
+import math
 import sys
 import threading
+import time
 from collections.abc import Callable
 from types import FrameType
 
@@ -29,6 +34,7 @@ _LOCKING = tuple(
     )
 )
 _GRACE = 0.5
+_STEP = 1.0
 
 
 def apart_if_interrupting(job: Callable[[Begun], bool]) -> bool:
@@ -46,6 +52,17 @@ def apart_if_interrupting(job: Callable[[Begun], bool]) -> bool:
     threading.Thread(target=job, args=(begun.set,), name="leaderlock-signal", daemon=True).start()
     begun.wait(_GRACE)  # not longer: where we hold a lock, it begins when the handler has returned
     return False
+
+
+def wait_in_steps(wait: Callable[[float | None], bool], timeout: float | None) -> bool:
+    """`wait(timeout)`; on the main thread in steps, so that no signal is left lying for long."""
+    if threading.current_thread() is not threading.main_thread():
+        return wait(timeout)
+    end = math.inf if timeout is None else time.monotonic() + timeout
+    while not wait(min(_STEP, max(0.0, end - time.monotonic()))):
+        if time.monotonic() >= end:
+            return False
+    return True
 
 
 def _interrupts() -> bool:

@@ -8,6 +8,7 @@ from os import getpid
 
 from leaderlock.clock import Clock
 from leaderlock.errors import LeadershipLost
+from leaderlock.interrupt import wait_in_steps
 from leaderlock.machine import LossReason
 from leaderlock.timing import wait_time
 from leaderlock.tokens import FencingToken
@@ -81,7 +82,7 @@ class Leadership:
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
-        return self._lost.wait(wait_time(timeout)) or not self.is_valid
+        return wait_in_steps(self._lost.wait, wait_time(timeout)) or not self.is_valid
 
     @property
     def reason(self) -> LossReason | None:

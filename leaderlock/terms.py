@@ -43,7 +43,7 @@ class Terms:
     ) -> None:
         self.leadership: Leadership | None = None
         self._election = config.election
-        self._candidate_id = config.candidate_id
+        self.candidate_id = config.candidate_id
         self._epoch = config.epoch
         self._clock = clock
         self._callbacks = callbacks
@@ -60,13 +60,13 @@ class Terms:
         token = FencingToken(self._epoch, value, source)
         self.leadership = Leadership(
             token=token,
-            leader_id=self._candidate_id,
+            leader_id=self.candidate_id,
             election=self._election,
             valid_until=valid_until,
             clock=self._clock,
         )
         self._callbacks_due += self._callbacks.tell_elected(self.leadership, self._tell_done)
-        return TermStarted(self._election, self._candidate_id, token=token)
+        return TermStarted(self._election, self.candidate_id, token=token)
 
     def extend(self, valid_until: float) -> None:
         """What the machine believes is what the handle says."""
@@ -80,7 +80,7 @@ class Terms:
         leadership._end(reason)
         self.is_draining = True
         self._callbacks_due += self._callbacks.tell_lost(leadership, reason, self._tell_done)
-        return TermEnded(self._election, self._candidate_id, token=leadership.token, reason=reason)
+        return TermEnded(self._election, self.candidate_id, token=leadership.token, reason=reason)
 
     def after_fork(self) -> None:
         """In a forked child: the term stays with the parent, and so do those who work under it."""

@@ -17,7 +17,7 @@ from urllib.parse import parse_qsl, quote, unquote, urlsplit
 
 from leaderlock.errors import ConfigurationError
 
-_EXAMPLE = "for example redis://127.0.0.1:6379/0 or sqlite:///var/lib/app/election.db"
+_EXAMPLE = "for example sqlite:///var/lib/app/election.db"
 _SECRET_KEY = re.compile("pass|pwd|secret|token|credential|auth|key$", re.IGNORECASE)
 # Up to the last "@": an unescaped "/", "?" or "#" in a password must not bring it to light.
 _USERINFO = re.compile(r"^([\w+.-]*:/*)?.*@", re.DOTALL)

@@ -37,7 +37,7 @@ Examples:
   python -m examples.billing                  # everything in place: charged exactly once
   python -m examples.billing --no-fence       # the leader that wakes up late charges twice
   python -m examples.billing --no-election    # everybody charges everybody
-  python -m examples.billing --url redis://127.0.0.1:6379/0 --ttl 3
+  python -m examples.billing --url sqlite:///var/tmp/election.db --ttl 3
   python -m examples.billing --json | jq .customers
 """
 
@@ -82,7 +82,7 @@ def main(
         str | None,
         typer.Option(
             metavar="URL",
-            help="The store that holds the election: sqlite, redis, etcd, consul or zookeeper."
+            help="The store that holds the election, for example sqlite:///var/tmp/election.db."
             " Without it, a sqlite file in the temporary folder.",
         ),
     ] = None,

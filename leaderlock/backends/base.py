@@ -160,6 +160,17 @@ class Backend(ABC):
         self.settings = settings
 
     @classmethod
+    def settle(cls, url: StoreURL) -> StoreURL:
+        """The URL with all that could mean something else later settled, such as a relative path.
+
+        Called once, when the URL is first seen. May look at this machine, not at the store.
+
+        Raises:
+            ConfigurationError: something in the URL cannot be used.
+        """
+        return url
+
+    @classmethod
     @abstractmethod
     def limits(cls, url: StoreURL) -> Capabilities:
         """What the store promises. No I/O.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from leaderlock.errors import TokenRegression
 from leaderlock.machine import State
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Health:
 def examine(candidate: Candidate) -> Health:
     """The health of one candidate, from what the store has answered lately. No I/O."""
     state = candidate.state
-    problems = [str(candidate.error)] if candidate.error is not None else []
-    problems += [f"{operation}: {error}" for operation, error in candidate.failing.items()]
-    if state is State.IDLE and not problems:
+    if state is State.IDLE and not isinstance(candidate.error, TokenRegression):
         return Health(healthy=True, state="not contending")
+    errors = [candidate.error, *candidate.failing.values()]
+    problems = dict.fromkeys(str(error) for error in errors if error is not None)
     return Health(healthy=not problems, state=state.value, problem="; ".join(problems))

@@ -6,6 +6,7 @@ the name and text of the exception that it raised.
 
 from __future__ import annotations
 
+import _imp
 import ctypes
 import json
 import os
@@ -68,8 +69,11 @@ def fork_in_c(code: str, leave: str) -> str:
     time.sleep(0.05)
 
     def fork_here() -> int:
+        _imp.acquire_lock()  # PyOS_AfterFork_Child lets go of it
         if (child := int(library.fork())) == 0:
             library.PyOS_AfterFork_Child()
+        else:
+            _imp.release_lock()
         return child
 
     try:

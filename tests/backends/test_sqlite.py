@@ -20,6 +20,7 @@ from typing import Any
 import pytest
 
 import leaderlock
+from leaderlock import LeaderElector
 from leaderlock.backends.base import Attempt, Granted, Reading, Renewal, Settings, Waiting
 from leaderlock.backends.sqlite import SQLiteBackend
 from leaderlock.backends.sqlite.processes import Process
@@ -224,9 +225,8 @@ def test_a_url_that_names_no_file_is_refused_with_an_example(url: str) -> None:
 def test_a_directory_or_an_endless_name_is_refused_at_construction(
     tmp_path: Path, name: str
 ) -> None:
-    url = StoreURL.parse(f"sqlite://{tmp_path / name}")
     with pytest.raises(ConfigurationError, match="is a directory|too long"):
-        SQLiteBackend.from_url(url, Settings(ttl=1, request_timeout=1))
+        LeaderElector(f"sqlite://{tmp_path / name}", "e")
 
 
 def test_a_relative_path_does_not_follow_a_later_chdir(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
@@ -182,11 +183,40 @@ while time.monotonic() < end:
     signal.setitimer(signal.ITIMER_REAL, 0.0005)
     while stopped == before:
         job()
-print("ended", stopped > 10, elector.stop(), flush=True)
+print("ended", stopped > 0, elector.stop(), flush=True)
 """,
         timeout=30,
     )
     assert (done.returncode, done.stdout, done.stderr) == (0, "ended True True\n", "")
+
+
+@pytest.mark.parametrize(
+    "wait",
+    [
+        "with elector.lead() as leadership: leadership.wait_lost()",
+        "elector.run(lambda leadership: leadership.wait_lost())",
+        "rival.start(); assert rival.wait_elected(20); elector.run(lambda leadership: None)",
+        "rival.start(); assert rival.wait_elected(20); elector.start(); elector.wait_elected()",
+        "elector.wait_elected()",
+        "for _ in elector.observe(): pass",
+    ],
+)
+def test_a_signal_that_wakes_nobody_is_handled_all_the_same(wait: str) -> None:
+    """As one does that arrives just before the main thread begins to wait."""
+    done = python(
+        f"""
+import _thread, threading
+from leaderlock import LeaderElector
+elector, rival = (LeaderElector("memory://", "e", ttl=3) for _ in range(2))
+threading.Timer(0.3, _thread.interrupt_main).start()
+try:
+    {wait}
+except KeyboardInterrupt:
+    print("interrupted")
+""",
+        timeout=15,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "interrupted\n", "")
 
 
 CTRL_C = """
@@ -209,6 +239,9 @@ def test_ctrl_c_in_lead_hands_over(url: str) -> None:
         assert process.stdout is not None
         assert process.stdout.readline() == "leading\n"
         process.send_signal(signal.SIGINT)
-        _, errors = process.communicate(timeout=PATIENCE)
+        killer = threading.Timer(PATIENCE, process.kill)
+        killer.start()
+        _, errors = process.communicate()
+        killer.cancel()
     assert errors.rstrip().endswith("KeyboardInterrupt")
     leads_at_once(url)

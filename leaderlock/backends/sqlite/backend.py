@@ -23,6 +23,7 @@ from __future__ import annotations
 import errno
 import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import ClassVar, Self
 
@@ -81,13 +82,9 @@ class SQLiteBackend(Backend):
         self._watcher = Watcher(self._watching, settings, poll)
 
     @classmethod
-    def limits(cls, url: StoreURL) -> Capabilities:
-        _path_of(url)
-        return _capabilities(url.options.get("poll", DEFAULT_POLL))
-
-    @classmethod
-    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
-        path = _path_of(url)
+    def settle(cls, url: StoreURL) -> StoreURL:
+        # Absolute at once: after a chdir the same URL would be another file, with another leader.
+        path = _path_of(url).absolute()
         try:
             is_directory = path.is_dir()
         except OSError as error:
@@ -95,8 +92,17 @@ class SQLiteBackend(Backend):
                 raise ConfigurationError(f"{url} names no file: {error.strerror}") from error
             is_directory = False  # whatever it is, the first request will tell
         if is_directory:
-            raise ConfigurationError(f"{path} is a directory: name a file in it")
-        return cls(path, settings, url.options.get("poll", DEFAULT_POLL))
+            raise ConfigurationError(f"{url}: {path} is a directory: name a file in it")
+        return replace(url, authority="", path=str(path))
+
+    @classmethod
+    def limits(cls, url: StoreURL) -> Capabilities:
+        _path_of(url)
+        return _capabilities(url.options.get("poll", DEFAULT_POLL))
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        return cls(_path_of(url), settings, url.options.get("poll", DEFAULT_POLL))
 
     @property
     def capabilities(self) -> Capabilities:
