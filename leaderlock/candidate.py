@@ -77,6 +77,7 @@ class Candidate:
         terms: its terms, and who works under them.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
+        has_led: it has been elected since the start.
     """
 
     def __init__(self, config: Config, clock: Clock) -> None:
@@ -86,6 +87,7 @@ class Candidate:
         self.terms = Terms(config, clock, self.callbacks, self._callback_done)
         self.error: LeaderLockError | None = None
         self.answered = False
+        self.has_led = False
         self._config = config
         self._payload = encode_payload(config.candidate_id, config.metadata, config.epoch)
         self._epoch = config.epoch
@@ -134,6 +136,7 @@ class Candidate:
                 self._requests = Recurring(runtime.io, partial(self._send_due, runtime))
                 self.callbacks.lane = Lane(runtime.callbacks)
             if not self.contends:
+                self.has_led = False
                 self.error = None
                 self.answered = False
                 self._yield = None
@@ -422,6 +425,7 @@ class Candidate:
         for notice in notices:
             match notice:
                 case Elected(token=token):
+                    self.has_led = True
                     self._useless.reset()
                     source, valid_until = self._machine.source, self._machine.valid_until
                     events.append(self.terms.begin(token, source, valid_until))

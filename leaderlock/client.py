@@ -9,6 +9,7 @@ import threading
 import time
 import weakref
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
@@ -53,6 +54,7 @@ class Client:
         self._given_backend = backend
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
+        self._at_loss: weakref.finalize[..., Client] | None = None  # when nobody holds us any more
         self._ending = _Ending(over=True)  # of the last session that was closed
         self._electors: weakref.WeakSet[LeaderElector] = weakref.WeakSet()
         self._contending: set[LeaderElector] = set()  # live on even if the program lets them go
@@ -111,7 +113,7 @@ class Client:
 
     def _close(self, end: float, begun: Begun) -> bool:
         with self._lock:
-            runtime, self._runtime = self._runtime, None
+            runtime = self._take_runtime()
             if runtime is not None:
                 self._ending = _Ending()
             ending, electors = self._ending, list(self._electors)
@@ -152,7 +154,7 @@ class Client:
         finally:
             with self._lock:
                 self._contending = {e for e in self._contending if e._candidate.contends}
-                if self._runtime is None:
+                if not self._contending:
                     _open.discard(self)
             ending.over.set()
 
@@ -175,8 +177,16 @@ class Client:
     def _present_runtime(self) -> Runtime:
         if self._runtime is None:
             self._runtime = Runtime(self._make_backend(), self.timing, self.clock)
-            _open.add(self)
+            own = None if self._given_backend is not None else self._runtime.backend
+            self._at_loss = weakref.finalize(self, _let_go, self._runtime, own)
+            self._at_loss.atexit = False
         return self._runtime
+
+    def _take_runtime(self) -> Runtime | None:
+        runtime, self._runtime = self._runtime, None
+        if self._at_loss is not None:
+            self._at_loss.detach()
+        return runtime
 
     def add(self, elector: LeaderElector) -> None:
         """Have an elector stopped when this client is closed."""
@@ -188,11 +198,14 @@ class Client:
         with self._lock:  # so that no `close` comes in between, and leaves it without threads
             elector._candidate.start(self._present_runtime())
             self._contending.add(elector)
+            _open.add(self)
 
     def forget(self, elector: LeaderElector) -> None:
         """The elector has stopped."""
         with self._lock:
             self._contending.discard(elector)
+            if not self._contending:
+                _open.discard(self)
 
     def _make_backend(self) -> Backend:
         if self._given_backend is not None:
@@ -209,7 +222,7 @@ class Client:
         """In a forked child: nothing of the parent's session may be used, or closed."""
         self._lock = threading.Lock()
         self._ending = _Ending(over=True)
-        runtime, self._runtime = self._runtime, None
+        runtime = self._take_runtime()
         self._contending = set()
         _open.discard(self)
         for elector in list(self._electors):
@@ -236,6 +249,22 @@ def connect(store: str | Backend | None = None, **settings: Any) -> Client:
     return Client(resolve(with_store(store, settings), election_required=False))
 
 
+def _let_go(runtime: Runtime, backend: Backend | None) -> None:
+    """End the session of a client that is gone, and that had no candidates: only observers.
+
+    On a thread of its own, because the garbage collector may come at any moment, also where the
+    thread that it interrupts holds a lock of this very session.
+    """
+
+    def end() -> None:
+        runtime.close(0.0)
+        if backend is not None:
+            _close_backend(backend, 0.0)
+
+    with suppress(RuntimeError):  # at the end of the process no thread is started any more
+        threading.Thread(target=end, name="leaderlock-close", daemon=True).start()
+
+
 def _close_backend(backend: Backend, timeout: float) -> None:
     """Close it, without waiting for a store that does not let go."""
 
@@ -255,7 +284,7 @@ def _close_backend(backend: Backend, timeout: float) -> None:
 
 
 _clients: weakref.WeakSet[Client] = weakref.WeakSet()
-_open: set[Client] = set()  # those with a session, kept even if the program lets them go
+_open: set[Client] = set()  # those with candidates, kept even if the program lets them go
 
 
 def _after_fork_in_child() -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from typing import Any, Self
 
@@ -237,7 +237,8 @@ class LeaderElector:
 
         `is_leader` turns False at once; then work and callbacks may end (for at most
         `timing.drain_timeout`), then the term is released. To let another candidate have it,
-        this one holds back for a moment. Returns after at most `timeout` seconds (default:
+        this one holds back until another one leads, for a heartbeat or a second at most. Returns
+        after at most `timeout` seconds (default:
         `timing.stop_timeout`); called from a callback, from work, or from a signal handler that
         interrupts leaderlock, it does not wait at all.
 
@@ -254,8 +255,7 @@ class LeaderElector:
 
     # Contending in the foreground
 
-    @contextmanager
-    def lead(self, timeout: float | None = None) -> Iterator[Leadership]:
+    def lead(self, timeout: float | None = None) -> AbstractContextManager[Leadership]:
         """Contend, run the block as leader, and resign on the way out.
 
         The block is NOT interrupted when the term is lost: call `leadership.check()` before each
@@ -272,9 +272,12 @@ class LeaderElector:
             LeaderLockError: another lead() or run() of this elector is under way, or the elector
                 was stopped while waiting.
         """
-        bound = wait_time(timeout)
+        return self._lead(wait_time(timeout))
+
+    @contextmanager
+    def _lead(self, timeout: float | None) -> Iterator[Leadership]:
         with self._claim("lead()"), self._contending() as was_contending:
-            hold = self._wait_to_lead(bound)
+            hold = self._wait_to_lead(timeout)
             reason = LossReason.RESIGNED
             try:
                 yield hold.leadership
@@ -336,7 +339,8 @@ class LeaderElector:
             yield was_contending
         finally:
             if not was_contending:
-                self.stop()
+                # What never led has nothing to drain: a silent store gets one request's time.
+                self.stop(None if self._candidate.has_led else self.timing.request_timeout)
 
     def _wait_to_lead(self, timeout: float | None) -> Hold:
         hold = self._candidate.hold_term(timeout)
@@ -344,9 +348,11 @@ class LeaderElector:
             return hold
         if not self._candidate.contends:
             raise LeaderLockError(f"stopped while waiting to lead election {self.election!r}")
+        failure = self._candidate.failing.get("campaign")
         raise CampaignTimeout(
             f"{self.candidate_id!r} was not elected in {self.election!r} within {timeout} s"
-        )
+            + (f"; the store fails: {failure}" if failure else "")
+        ) from failure
 
     def _hand_over(self, hold: Hold, reason: LossReason) -> str:
         attempt_id = self._candidate.step_down(reason, hold.leadership)
@@ -361,11 +367,11 @@ class LeaderElector:
         For people and routing: the answer may be outdated when it arrives. Never fence with it.
 
         Raises:
-            BackendUnavailable: no answer within `timing.request_timeout` seconds.
+            BackendUnavailable: no answer, for at most two `timing.request_timeout`.
             BackendRefused: the store refuses to say.
         """
         runtime = self._client.runtime()
-        return decode_reading(runtime.ask("leader", runtime.backend.leader, self.election))
+        return decode_reading(runtime.ask_in_time("leader", runtime.backend.leader, self.election))
 
     def observe(self) -> Iterator[LeaderInfo | None]:
         """Yield the present leader, then every change; None while nobody leads.

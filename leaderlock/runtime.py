@@ -4,7 +4,8 @@
     watchdog    ends the terms whose deadline has passed; does no I/O and runs no user code, so
                 that a store or a callback that hangs for ever cannot delay a loss
     io          campaigns, releases and readings (3 threads)
-    callback    the user's callbacks, in order for each election (2 threads)
+    callback    the user's callbacks, in order for each election (2 threads; more, up to 16, only
+                in place of those that a callback never returns from)
     log         writes log lines: a handler may hang, too
 
 All are daemons, started with the first work for them, and ended by `close`.
@@ -17,6 +18,7 @@ import random
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
@@ -37,6 +39,7 @@ T = TypeVar("T")
 
 _IO_THREADS = 3
 _CALLBACK_THREADS = 2
+_MOST_CALLBACK_THREADS = 16
 _LONGEST_RETRY = 0.5
 # Python's waits run on CLOCK_MONOTONIC, which stands still in a suspend; the leases do not. The
 # watchdog looks at the real clock at least this often, so that on_lost follows soon on waking.
@@ -105,6 +108,24 @@ class Runtime:
             raise fault from error
         self._tell_answering(operation)
         return answer
+
+    def ask_in_time(self, operation: str, request: Callable[..., T], *args: object) -> T:
+        """The same on an io thread: a backend that hangs does not hold up the caller for ever."""
+        answer: Future[T] = Future()
+
+        def job() -> None:
+            try:
+                answer.set_result(self.ask(operation, request, *args))
+            except BaseException as error:
+                answer.set_exception(error)
+
+        patience = 2 * self.timing.request_timeout
+        if not self.io.submit(job):
+            raise BackendUnavailable(f"{operation}: this session has been closed")
+        try:
+            return answer.result(patience)
+        except TimeoutError:
+            raise BackendUnavailable(f"{operation}: no answer within {patience:g} s") from None
 
     def close(self, timeout: float) -> None:
         """End the threads; wait for them for at most `timeout` seconds."""
@@ -187,13 +208,15 @@ class Runtime:
             with self._state:
                 self._earliest_news = FOREVER
             deadline = min((self._tick(c) for c in self._snapshot()), default=FOREVER)
+            # Callbacks that hang must not keep another elector's on_lost from being called.
+            relief = self.callbacks.relieve(_MOST_CALLBACK_THREADS)
             with self._state:
                 if self._closed:
                     return
                 deadline = min(deadline, self._earliest_news)
-                left = max(0.0, deadline - self.clock.now())
+                left = min(max(0.0, deadline - self.clock.now()), relief)
                 self._watch_until = deadline
-                self._state.wait(None if deadline == FOREVER else min(_WATCHDOG_PERIOD, left))
+                self._state.wait(None if left == FOREVER else min(_WATCHDOG_PERIOD, left))
                 self._watch_until = -FOREVER  # nobody needs to poke while it is computed anew
 
     def _tick(self, candidate: Candidate) -> float:

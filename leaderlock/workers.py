@@ -20,6 +20,9 @@ log = logging.getLogger("leaderlock")
 
 Job = Callable[[], None]
 
+_OVERDUE = 0.1
+_PATIENCE = 1.0
+
 
 class Workers:
     """At most `size` daemon threads that run jobs, the soonest due first.
@@ -53,6 +56,23 @@ class Workers:
             heapq.heappush(self._jobs, (time.monotonic() + delay, next(self._order), job))
             self._find_thread()
             return any(thread.is_alive() for thread in self._threads)
+
+    def relieve(self, most: int) -> float:
+        """Have one more thread, of at most `most`, if a job is overdue behind ones that hang.
+
+        Returns:
+            The seconds after which to look again; `math.inf`: nothing keeps a thread busy.
+        """
+        with self._changed:
+            if self._idle == len(self._threads):
+                return math.inf
+            if self._idle or not self._jobs:
+                return _PATIENCE
+            overdue = time.monotonic() - self._jobs[0][0]
+            if overdue >= _OVERDUE and self._size < most:
+                self._size += 1
+                self._find_thread()
+            return _OVERDUE
 
     def close(self) -> list[threading.Thread]:
         """Let the threads end, without the jobs that need not be finished. Returns the threads."""

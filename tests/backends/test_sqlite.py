@@ -440,7 +440,7 @@ def test_a_zombie_is_dead(make: MakeBackend, peers: MakePeer) -> None:
 def test_a_paused_leader_is_succeeded_after_ttl_and_learns_it(
     make: MakeBackend, peers: MakePeer
 ) -> None:
-    peer, backend, woken = peers(ttl=0.6), make(ttl=0.6), threading.Event()
+    peer, backend, woken = peers(ttl=2.0), make(ttl=2.0), threading.Event()
     assert peer("campaign('a')") == 1
     assert peer("renew('a')") == "renewed"
     os.kill(peer.process.pid, signal.SIGSTOP)
@@ -623,7 +623,7 @@ def test_an_observer_is_woken_by_every_change(
     make: MakeBackend, peers: MakePeer, change_of: str
 ) -> None:
     peer, backend, woken = (
-        peers(ttl=1.0 if change_of == "expiry" else LONG),
+        peers(ttl=2.0 if change_of == "expiry" else LONG),
         make(),
         threading.Event(),
     )
@@ -1059,7 +1059,7 @@ def test_a_child_of_a_fork_in_c_never_uses_what_its_parent_has_open(peers: MakeP
 
 def test_a_fork_finds_no_thread_inside_sqlite(peers: MakePeer) -> None:
     """Otherwise the child would sooner or later wait for ever for a mutex of SQLite's."""
-    peer = peers()
+    peer = peers(request_timeout=30.0)  # the threads write without a pause
     peer("backend.watch('e', lambda: None)")
     peer(
         "[threading.Thread(target=lambda n=n: [campaign(f'a{n}', f'e{n}') for _ in range(3000)],"
