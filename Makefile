@@ -9,7 +9,7 @@ unexport PYTHONHOME PYTHONPATH
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test check fmt docs
+.PHONY: help demo test check bench fmt docs
 # Two set-ups at once would write into the same .venv.
 .NOTPARALLEL:
 
@@ -27,6 +27,9 @@ check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as C
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mkdocs build --strict --quiet
+
+bench: $(VENV)/.ready-demo ## measure what leaderlock costs on this machine
+	@$(PYTHON) -m benchmarks $(ARGS)
 
 fmt: $(VENV)/.ready-dev ## format the code and mend what the linter can mend
 	$(PYTHON) -m ruff check --fix .

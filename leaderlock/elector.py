@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
+from os import getpid
 from typing import Any, Self
 
 from leaderlock.backends.base import Backend
@@ -128,6 +129,7 @@ class LeaderElector:
         self._client = client
         self._owns_client = owns_client
         self._candidate = Candidate(config, client.clock)
+        self._terms = self._candidate.terms
         self._feed = LeaderFeed(
             client.runtime, config.election, self._candidate.callbacks.tell_leader_change
         )
@@ -157,13 +159,18 @@ class LeaderElector:
     @property
     def is_leader(self) -> bool:
         """Whether this candidate leads now. No I/O: process id, state and clock on every call."""
-        leadership = self._candidate.terms.leadership
-        return leadership is not None and leadership.is_valid
+        leadership = self._terms.leadership
+        # `leadership.is_valid`, spelt out: this is called before every write, and a call costs.
+        return (
+            leadership is not None
+            and leadership._valid_until > leadership._now()
+            and leadership._pid == getpid()
+        )
 
     @property
     def leadership(self) -> Leadership | None:
         """The present term; None when not leading."""
-        leadership = self._candidate.terms.leadership
+        leadership = self._terms.leadership
         return leadership if leadership is not None and leadership.is_valid else None
 
     def health(self) -> Health:

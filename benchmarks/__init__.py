@@ -1,0 +1,1 @@
+"""What leaderlock costs: `make bench`."""
