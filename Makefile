@@ -9,18 +9,22 @@ unexport PYTHONHOME PYTHONPATH
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test check bench fmt docs
+.PHONY: help demo test test-servers check bench fmt docs
 # Two set-ups at once would write into the same .venv.
 .NOTPARALLEL:
 
 help: ## list these commands
-	@awk -F ':.*## ' '/^[a-z]+:.*## / { printf "make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: $(VENV)/.ready-demo ## run the billing demo: servers fail, every customer is charged once
 	@$(PYTHON) -m examples.billing $(ARGS)
 
 test: $(VENV)/.ready-dev ## run the tests
 	$(PYTHON) -m pytest -n 2 $(ARGS)
+
+test-servers: $(VENV)/.ready-servers ## start the real stores that the adapters to come are tested on
+	scripts/servers
+	$(PYTHON) -m pytest -n 2 -o addopts="--import-mode=importlib" tests/servers $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
 	$(PYTHON) -m ruff check .
