@@ -9,22 +9,26 @@ unexport PYTHONHOME PYTHONPATH
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo test test-servers check bench fmt docs
+.PHONY: help demo demo-all servers test check bench fmt docs
 # Two set-ups at once would write into the same .venv.
 .NOTPARALLEL:
 
 help: ## list these commands
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-12s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
-demo: $(VENV)/.ready-demo ## run the billing demo: servers fail, every customer is charged once
+# By the environment: a URL may hold a password, and a process list shows arguments.
+demo: export DEMO_URL := $(URL)
+demo: $(VENV)/.ready-$(if $(URL),stores,demo) ## run the billing demo; on a store of yours: URL=etcd://...
 	@$(PYTHON) -m examples.billing $(ARGS)
 
-test: $(VENV)/.ready-dev ## run the tests
-	$(PYTHON) -m pytest -n 2 $(ARGS)
+demo-all: $(VENV)/.ready-dev servers ## run it on every store, and compare
+	@$(PYTHON) -m examples.billing.everywhere $(ARGS)
 
-test-servers: $(VENV)/.ready-servers ## start the real stores that the adapters to come are tested on
-	scripts/servers
-	$(PYTHON) -m pytest -n 2 -o addopts="--import-mode=importlib" tests/servers $(ARGS)
+servers: ## unpack the real stores that the tests start; nothing is installed
+	@scripts/servers
+
+test: $(VENV)/.ready-dev servers ## run the tests, on real stores
+	$(PYTHON) -m pytest -n 2 $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
 	$(PYTHON) -m ruff check .

@@ -239,7 +239,9 @@ def connect(store: str | Backend | None = None, **settings: Any) -> Client:
         store: a store URL, or a ready backend (which is then not closed by us); default: the
             environment's LEADERLOCK_URL.
         settings: ttl, heartbeat, request_timeout, stop_grace, drain_timeout (seconds), namespace,
-            epoch, and the options of the store.
+            epoch, and the options of the store. One of these is in place of a URL a client of
+            yours: redis_client=, etcd_client=, consul_client= or kazoo_client=. Its hosts,
+            credentials and TLS settings are used; it is neither used up nor closed.
 
     Raises:
         ConfigurationError: a value that cannot be used. Nothing is connected yet.

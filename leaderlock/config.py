@@ -53,6 +53,14 @@ def _metadata(value: object) -> Mapping[str, Any]:
     return MappingProxyType(json.loads(encoded))
 
 
+# Options that carry a client which the program has made, and so name the store without a URL.
+_READY_CLIENTS = {
+    "kazoo_client": "zookeeper",
+    "etcd_client": "etcd",
+    "consul_client": "consul",
+    "redis_client": "redis",
+}
+
 _SHORT = reprlib.Repr()
 _SHORT.maxstring = _SHORT.maxother = _SHORT.maxlong = 100
 
@@ -218,6 +226,11 @@ def _read_environment() -> dict[str, str]:
 
 def _find_url(*layers: Mapping[str, object]) -> StoreURL:
     for layer in layers:
+        for keyword, scheme in _READY_CLIENTS.items():
+            if keyword in layer:
+                if "url" in layer:
+                    raise ConfigurationError(f"the store is given twice: 'url' and {keyword!r}")
+                return StoreURL(scheme=scheme)
         if "url" in layer:
             return StoreURL.parse(layer["url"])
     raise ConfigurationError(

@@ -52,7 +52,9 @@ class LeaderElector:
 
     Args:
         store: a store URL, a `Client`, or a ready backend. A client or backend given is shared,
-            and not closed by the elector.
+            and not closed by the elector. Without it, the URL comes from the settings or the
+            environment, or the store from a client of yours: redis_client=, etcd_client=,
+            consul_client= or kazoo_client=.
         election: the name contended for: any text of 1 to 255 characters.
         candidate_id: tells people who leads. Default: host, process and a random part. Need not
             be unique for safety.
@@ -67,7 +69,7 @@ class LeaderElector:
 
     def __init__(
         self,
-        store: str | Client | Backend,
+        store: str | Client | Backend | None = None,
         election: str | None = None,
         *,
         candidate_id: str | None = None,

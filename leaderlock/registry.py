@@ -18,6 +18,19 @@ ENTRY_POINT_GROUP = "leaderlock.backends"
 _BUILT_IN = {
     "memory": ("leaderlock.backends.memory", "MemoryBackend", ""),
     "sqlite": ("leaderlock.backends.sqlite", "SQLiteBackend", ""),
+    "zookeeper": ("leaderlock.backends.zookeeper", "ZooKeeperBackend", "zookeeper"),
+    "zookeepers": ("leaderlock.backends.zookeeper", "ZooKeeperBackend", "zookeeper"),
+    "etcd": ("leaderlock.backends.etcd", "EtcdBackend", "etcd"),
+    "etcds": ("leaderlock.backends.etcd", "EtcdBackend", "etcd"),
+    "consul": ("leaderlock.backends.consul", "ConsulBackend", "consul"),
+    "consuls": ("leaderlock.backends.consul", "ConsulBackend", "consul"),
+    "redis": ("leaderlock.backends.redis", "RedisBackend", "redis"),
+    "rediss": ("leaderlock.backends.redis", "RedisBackend", "redis"),
+    "redis+unix": ("leaderlock.backends.redis", "RedisBackend", "redis"),
+    "redis+sentinel": ("leaderlock.backends.redis", "RedisBackend", "redis"),
+    "rediss+sentinel": ("leaderlock.backends.redis", "RedisBackend", "redis"),
+    "redis+cluster": ("leaderlock.backends.redis", "RedisBackend", "redis"),
+    "rediss+cluster": ("leaderlock.backends.redis", "RedisBackend", "redis"),
 }
 
 

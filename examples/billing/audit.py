@@ -9,13 +9,13 @@ from __future__ import annotations
 import math
 from collections import Counter
 from dataclasses import asdict, dataclass
-from urllib.parse import urlsplit, urlunsplit
 
 from examples.billing.board import Board, Fault, Term
 from examples.billing.events import short
 from examples.billing.ledger import Decision
 from examples.billing.scenario import Outcome
 from examples.billing.settings import Mode
+from leaderlock.url import StoreURL
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +88,7 @@ def audit(outcome: Outcome) -> Report:
     return Report(
         ok=not problems,
         mode=outcome.settings.mode.value,
-        store=masked(outcome.settings.url),
+        store=str(StoreURL.parse(outcome.settings.url)),  # masked,
         ttl=outcome.settings.ttl,
         seconds=round(outcome.ended - outcome.began, 3),
         subscriptions=len(outcome.subscriptions),
@@ -246,12 +246,3 @@ def _surplus(outcome: Outcome) -> int:
 
 def _plural(count: int, thing: str) -> str:
     return f"{count:,} {thing}" if count == 1 else f"{count:,} {thing}s"
-
-
-def masked(url: str) -> str:
-    """The URL without its password."""
-    parts = urlsplit(url)
-    if parts.password is None:
-        return url
-    user, _, hosts = parts.netloc.rpartition("@")
-    return urlunsplit(parts._replace(netloc=f"{user.partition(':')[0]}:***@{hosts}"))

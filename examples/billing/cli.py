@@ -7,6 +7,7 @@ import shutil
 import signal
 import sys
 import tempfile
+import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import date
@@ -21,7 +22,7 @@ from examples.billing.audit import audit
 from examples.billing.events import now
 from examples.billing.processes import ChildCrashed
 from examples.billing.settings import Mode, Settings
-from leaderlock import ConfigurationError, LeaderElector
+from leaderlock import BackendRefused, BackendUnavailable, ConfigurationError, LeaderElector, Timing
 
 HELP = """
 Four servers elect a leader, and the leader charges the customers whose subscription ends today.
@@ -37,7 +38,7 @@ Examples:
   python -m examples.billing                  # everything in place: charged exactly once
   python -m examples.billing --no-fence       # the leader that wakes up late charges twice
   python -m examples.billing --no-election    # everybody charges everybody
-  python -m examples.billing --url sqlite:///var/tmp/election.db --ttl 3
+  python -m examples.billing --url etcd://127.0.0.1:2379 --ttl 3
   python -m examples.billing --json | jq .customers
 """
 
@@ -62,8 +63,13 @@ def interrupted(signum: int, _: FrameType | None) -> NoReturn:
     sys.exit(128 + signum)
 
 
-def check_store(url: str, ttl: float) -> None:
-    """Refuse a wrong URL or ttl before anything is started."""
+def choose_ttl(url: str) -> float:
+    """Short, so that there is something to see; a Consul server takes no less than 10 as it is."""
+    return 10.0 if url.startswith("consul") else 2.0
+
+
+def check_store(url: str, ttl: float) -> Timing:
+    """Refuse a wrong URL or ttl, or a store that is not there, before anything is started."""
     if url.startswith("memory:"):
         raise typer.BadParameter(
             "memory:// lives within one process, and the four servers are four processes; use"
@@ -71,9 +77,18 @@ def check_store(url: str, ttl: float) -> None:
             param_hint="--url",
         )
     try:
-        LeaderElector(url, "billing", ttl=ttl)
+        elector = LeaderElector(url, "billing", ttl=ttl)
     except ConfigurationError as error:
         raise typer.BadParameter(str(error)) from error
+    try:
+        elector.leader()
+    except (BackendUnavailable, BackendRefused) as error:
+        raise typer.BadParameter(
+            f"the store cannot be used: {error}", param_hint="--url"
+        ) from error
+    finally:
+        elector.stop()
+    return elector.timing
 
 
 @app.command(help=HELP, epilog=EXIT_STATUS)
@@ -82,19 +97,23 @@ def main(
         str | None,
         typer.Option(
             metavar="URL",
-            help="The store that holds the election, for example sqlite:///var/tmp/election.db."
-            " Without it, a sqlite file in the temporary folder.",
+            envvar="DEMO_URL",
+            show_envvar=False,
+            help="The store that holds the election: redis://, etcd://, consul://, zookeeper:// or"
+            " sqlite:///path/file.db. Without it, a sqlite file in the temporary folder. With a"
+            " password in it, set it as the environment variable DEMO_URL.",
         ),
     ] = None,
     ttl: Annotated[
-        float,
+        float | None,
         typer.Option(
             metavar="SECONDS",
             min=0.5,
-            max=10.0,
-            help="A leader silent for so long is succeeded.",
+            max=30.0,
+            help="A leader silent for so long is succeeded. Default 2; 10 on Consul, whose servers"
+            " take no less.",
         ),
-    ] = 2.0,
+    ] = None,
     subscriptions: Annotated[
         int,
         typer.Option(
@@ -145,11 +164,15 @@ def main(
     try:
         with scratch_folder(keep=keep) as folder:
             store = url or f"sqlite://{folder}/election.db"
-            check_store(store, ttl)
+            ttl = ttl or choose_ttl(store)
+            timing = check_store(store, ttl)
             settings = Settings(
                 folder=folder,
                 url=store,
+                # A store that is used for real elections too must not see them joined.
+                election=f"billing-demo-{uuid.uuid4().hex[:8]}",
                 ttl=ttl,
+                longest_failover=timing.worst_case_failover,
                 subscriptions=subscriptions,
                 seed=seed,
                 day=date.today(),

@@ -19,7 +19,6 @@ from examples.billing.view import View
 SERVERS = ("server-1", "server-2", "server-3", "server-4")
 KILL_AT, PAUSE_AT, RESIGN_AT = 0.25, 0.45, 0.75  # of the due customers
 LATENCY = 0.015  # seconds per charge: slow enough to watch, and to be caught in the middle of one
-DEADLINE = 50.0  # seconds from the start of the program; what follows takes no five more
 TICK = 0.1  # seconds between two looks at the clock and two pictures
 
 
@@ -116,6 +115,7 @@ class Story:
     def _start_server(self, name: str, payments: str) -> None:
         settings = self._settings
         options = ["--name", name, "--day", str(settings.day), "--ttl", str(settings.ttl)]
+        options += ["--election", settings.election]
         options += ["--database", str(settings.database), "--payments", payments]
         if settings.mode is Mode.NO_ELECTION:
             options.append("--no-election")
@@ -219,8 +219,9 @@ class Story:
 
     def _take(self, patience: float = TICK) -> Event | None:
         """Wait for one event, or until patience ends; raises ScenarioFailed when time is up."""
-        if now() > self._settings.began + DEADLINE:
-            raise ScenarioFailed(f"not done after {DEADLINE:.0f} s: {self._where()}")
+        deadline = self._settings.deadline
+        if now() > self._settings.began + deadline:
+            raise ScenarioFailed(f"not done after {deadline:.0f} s: {self._where()}")
         try:
             event = self._processes.events.get(timeout=patience)
         except queue.Empty:
@@ -239,7 +240,7 @@ class Story:
         return f"{self._board.progress:.0%} charged; {servers}"
 
     def _holds_a_file_lock(self) -> bool:
-        files = (self._settings.database, self._settings.election)
+        files = (self._settings.database, self._settings.election_file)
         return any(file.exists() and _locked(file) for file in files)
 
 

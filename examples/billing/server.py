@@ -122,9 +122,9 @@ def _batches(subscriptions: list[Subscription]) -> Iterator[list[Subscription]]:
         yield subscriptions[start : start + BATCH]
 
 
-def _elector(name: str, ttl: float, events: EventWriter) -> LeaderElector:
+def _elector(election: str, name: str, ttl: float, events: EventWriter) -> LeaderElector:
     # The URL comes by the environment: a password in it would show in the process list.
-    elector = LeaderElector(os.environ["LEADERLOCK_URL"], "billing", candidate_id=name, ttl=ttl)
+    elector = LeaderElector(os.environ["LEADERLOCK_URL"], election, candidate_id=name, ttl=ttl)
 
     @elector.on_lost
     def lost(leadership: Leadership, reason: LossReason) -> None:
@@ -150,6 +150,7 @@ def main() -> None:
     parser.add_argument("--day", type=date.fromisoformat, required=True)
     parser.add_argument("--database", type=Path, required=True, help="the subscriptions")
     parser.add_argument("--payments", required=True, help="URL of the payment service")
+    parser.add_argument("--election", default="billing", help="the name contended for")
     parser.add_argument("--ttl", type=float, default=2.0)
     parser.add_argument("--no-election", action="store_true", help="just work")
     options = parser.parse_args()
@@ -162,7 +163,9 @@ def main() -> None:
         payments=options.payments,
         events=events,
     )
-    elector = None if options.no_election else _elector(options.name, options.ttl, events)
+    elector = None
+    if not options.no_election:
+        elector = _elector(options.election, options.name, options.ttl, events)
     events.emit(Kind.READY)
     if sys.stdin.readline().strip() != "start":
         return

@@ -22,7 +22,9 @@ class Settings:
 
     folder: Path
     url: str
+    election: str
     ttl: float
+    longest_failover: float  # seconds, as the elector computes it for this store and ttl
     subscriptions: int
     seed: int
     day: date
@@ -40,6 +42,14 @@ class Settings:
         return self.folder / "ledger.db"
 
     @property
-    def election(self) -> Path:
-        """The file of the election, unless it is held in another store."""
+    def election_file(self) -> Path:
+        """Where the election is held, unless a store was given."""
         return self.folder / "election.db"
+
+    @property
+    def deadline(self) -> float:
+        """Seconds from the start of the program; what follows takes no five more.
+
+        Two leaders go without a word.
+        """
+        return 44.0 + 2 * self.longest_failover

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from typing import Any
 
 from tests.servers.certificates import Certificates
@@ -101,7 +102,7 @@ class ConsulServer(Server):
 
     def make_token(self, rules: str) -> str:
         """The secret of a new token: `make_token('key_prefix "" { policy = "write" }')`."""
-        policy = self.call("PUT", "/v1/acl/policy", {"Name": f"p{hash(rules)}", "Rules": rules})
+        policy = self.call("PUT", "/v1/acl/policy", {"Name": uuid.uuid4().hex, "Rules": rules})
         token = self.call("PUT", "/v1/acl/token", {"Policies": [{"ID": policy["ID"]}]})
         return str(token["SecretID"])
 

@@ -51,9 +51,10 @@ class EtcdServer(Server):
             self._arguments += [
                 f"--cert-file={certificates.server_cert}",
                 f"--key-file={certificates.server_key}",
-                f"--trusted-ca-file={certificates.ca}",
-                f"--client-cert-auth={str(client_certificates).lower()}",
             ]
+        if certificates is not None and client_certificates:
+            # With an authority alone it would ask for certificates too.
+            self._arguments += [f"--trusted-ca-file={certificates.ca}", "--client-cert-auth"]
 
     def url_at(self, port: int) -> str:
         scheme = "etcds" if self.certificates else "etcd"

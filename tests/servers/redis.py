@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
+from types import TracebackType
+from typing import Self
 from urllib.parse import quote
 
 from tests.servers.certificates import Certificates
-from tests.servers.process import NotReady, Server
-from tests.servers.programs import program
+from tests.servers.process import NotReady, Server, wait_until
+from tests.servers.programs import Ports, program
 
 Reply = str | int | list["Reply"] | None
+
+_SLOTS = 16384
 
 
 class RedisServer(Server):
@@ -50,6 +54,7 @@ class RedisServer(Server):
             "save": '""',
             "appendonly": "yes" if appendonly else "no",
             "appendfsync": "always",
+            "repl-diskless-sync-delay": "0",  # a replica is there at once, not after 5 seconds
         }
         if certificates is not None:
             self.settings |= {
@@ -132,6 +137,100 @@ class RedisSentinel(RedisServer):
         address = self.call("SENTINEL", "GET-MASTER-ADDR-BY-NAME", self.name)
         assert isinstance(address, list)
         return int(str(address[1]))
+
+
+class RedisCluster:
+    """Three primaries that share the slots, with replicas that take over where wanted.
+
+    Attributes:
+        nodes: the primaries, in the order of their slots.
+        replicas: the replica of each primary, if there are any.
+    """
+
+    def __init__(
+        self,
+        kind: type[RedisServer] = RedisServer,
+        *,
+        with_replicas: bool = False,
+        settings: Mapping[str, str] | None = None,
+    ) -> None:
+        self._ports = Ports()
+        made = [self._make(kind, settings or {}) for _ in range(6 if with_replicas else 3)]
+        self.nodes, self.replicas = made[:3], made[3:]
+
+    def _make(self, kind: type[RedisServer], settings: Mapping[str, str]) -> RedisServer:
+        own = {
+            "cluster-enabled": "yes",
+            "cluster-node-timeout": "1000",
+            "cluster-port": str(self._ports.take()),
+        }
+        return kind(settings={**own, **settings})
+
+    @property
+    def url(self) -> str:
+        """It names all primaries."""
+        return "redis+cluster://" + ",".join(f"127.0.0.1:{node.port}" for node in self.nodes)
+
+    def start(self) -> Self:
+        for node in self.nodes + self.replicas:
+            node.start()
+        first, *others = self.nodes + self.replicas
+        for node in others:
+            node.call(
+                "CLUSTER", "MEET", "127.0.0.1", str(first.port), first.settings["cluster-port"]
+            )
+        step = _SLOTS // len(self.nodes) + 1
+        for number, node in enumerate(self.nodes):
+            low, high = number * step, min((number + 1) * step, _SLOTS) - 1
+            node.call("CLUSTER", "ADDSLOTSRANGE", str(low), str(high))
+        self.wait_until_whole()
+        for node, replica in zip(self.nodes, self.replicas, strict=False):
+            self._replicate(node, replica)
+        return self
+
+    def wait_until_whole(self) -> None:
+        """Until every node that runs knows all others, and all slots are served."""
+        running = [node for node in self.nodes + self.replicas if node.running]
+
+        def whole() -> bool:
+            told = [str(node.call("CLUSTER", "INFO")) for node in running]
+            known = f"cluster_known_nodes:{len(self.nodes + self.replicas)}"
+            return all("cluster_state:ok" in text and known in text for text in told)
+
+        wait_until(whole, 30.0, lambda: "the Redis Cluster does not come together")
+
+    def node_of(self, key: str) -> RedisServer:
+        """The primary, of those that it began with, whose slots a key belongs to."""
+        slot = int(str(self.nodes[0].call("CLUSTER", "KEYSLOT", key)))
+        return self.nodes[slot // (_SLOTS // len(self.nodes) + 1)]
+
+    def _replicate(self, node: RedisServer, replica: RedisServer) -> None:
+        replica.call("CLUSTER", "REPLICATE", str(node.call("CLUSTER", "MYID")))
+        wait_until(
+            lambda: "master_link_status:up" in str(replica.call("INFO", "replication")),
+            30.0,
+            lambda: f"{replica} does not follow {node}",
+        )
+
+    def stop(self) -> None:
+        for node in self.nodes + self.replicas:
+            node.stop()
+        self._ports.release()
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
 
 
 def _encode(*words: str) -> bytes:

@@ -6,7 +6,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TypeVar
 
 from leaderlock.backends.base import (
@@ -172,8 +172,11 @@ class Follower:
         self.reading = self._read()
 
     def must_see(self, payload: bytes | None, within: float, what: str) -> None:
+        self.must_see_one_of((payload,), within, what)
+
+    def must_see_one_of(self, payloads: Sequence[bytes | None], within: float, what: str) -> None:
         end = time.monotonic() + within
-        while self.reading.payload != payload:
+        while self.reading.payload not in payloads:
             assert time.monotonic() < end, (
                 f"an observer that reads after every wake and every recheck_after still sees "
                 f"{self.reading} {within:.3g} s after {what}: watch() missed it"

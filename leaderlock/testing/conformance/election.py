@@ -164,7 +164,9 @@ class ElectionCases:
         for leader in leaders:
             leader.must_lead(theirs)
         for leader in leaders[::7]:
-            Contender(harness, leader.attempt.election, theirs).wait()
+            waiter = Contender(harness, leader.attempt.election, theirs)
+            waiter.wait()
+            waiter.release()  # where candidates queue, it would lead below
         for leader in leaders[::2]:
             leader.release()
         outcomes = ours.renew([leader.attempt for leader in leaders[1::2]]).outcomes

@@ -1,0 +1,208 @@
+"""Elections in Consul: one session for all that a client leads, one key for each election.
+
+    consul://127.0.0.1:8500                     the agent of this machine
+    consuls://a:8501,b:8501,c:8501?ca=ca.pem    TLS, and hosts that are asked in turn
+
+Whoever has locked the key `<namespace>/<election>/leader` leads; its value names the attempt. The
+token is the ModifyIndex of the write that took the lock. A heartbeat renews the session, then
+reads all keys by a majority of the servers: a term is proved by the key being held by our session
+and with our value, for a session alone says nothing of a key that was deleted or taken.
+
+Every write is a transaction that is bound to the index of the reading it follows from. So two
+attempts of one session cannot both lock a key, though to Consul they are the same (a lock taken
+again by its session succeeds); and what a server carries out after we have given up does nothing.
+
+What it does not promise:
+
+* A quick fail-over. Consul ends a session up to two ttl after its last renewal, and then keeps
+  everybody out for the lock-delay: `timing.worst_case_failover` says how long that may be.
+* That terms do not overlap when an operator releases or deletes a leader's key. There is no
+  lock-delay then, and the leader hears of it with its next heartbeat. Its writes are fenced.
+* A term that outlives a foreign write to its key: that ends it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import ClassVar, Self
+
+from leaderlock.backends.base import (
+    Attempt,
+    Backend,
+    Granted,
+    Reading,
+    Renewal,
+    Renewed,
+    Settings,
+    Waiting,
+)
+from leaderlock.backends.consul.address import LONGEST_LOCK_DELAY, OPTIONS, Address, address_of
+from leaderlock.backends.consul.connection import Connection, Entry, Outcome
+from leaderlock.backends.consul.locks import Locks
+from leaderlock.backends.consul.session import OurSession
+from leaderlock.backends.consul.source import Source
+from leaderlock.backends.consul.waiting import JITTER, Watcher
+from leaderlock.backends.layout import key_part, unpack
+from leaderlock.capabilities import Capabilities
+from leaderlock.errors import BackendRefused, BackendUnavailable
+from leaderlock.url import Option, StoreURL
+
+_BELIEF_RATIO = 2 / 3
+_POLL = 1.0
+_TRIES = 5
+
+
+class ConsulBackend(Backend):
+    """The elections in one datacenter."""
+
+    schemes = ("consul", "consuls")
+    options: ClassVar[Mapping[str, Option]] = OPTIONS
+
+    def __init__(
+        self, address: Address, settings: Settings, lock_delay: float | None = None
+    ) -> None:
+        super().__init__(settings)
+        self._capabilities = _capabilities(lock_delay)
+        self._lock_delay = lock_delay or min(settings.ttl, LONGEST_LOCK_DELAY)
+        self._prefix = key_part(settings.namespace) + "/"
+        self._store = Connection(address, settings.request_timeout)
+        self._session = OurSession(self._store, settings, self._lock_delay)
+        self._source = Source(self._store, self._prefix)
+        self._watcher = Watcher(address, self._prefix)
+        self._locks = Locks(self._store)
+        self._closed = False
+
+    @classmethod
+    def limits(cls, url: StoreURL) -> Capabilities:
+        address_of(url)
+        return _capabilities(url.options.get("lock_delay"))
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        return cls(address_of(url), settings, url.options.get("lock_delay"))
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return self._capabilities
+
+    def campaign(self, attempt: Attempt) -> Granted | Waiting:
+        key = self._key(attempt.election)
+        self._watcher.expect(key, attempt)  # first, so that no change after the reading is missed
+        with self._store.deadline():
+            for _ in range(_TRIES):
+                answer = self._contend(attempt, self._store.read(key))
+                if isinstance(answer, Granted):
+                    self._watcher.forget(attempt)
+                    return answer
+                if answer is not None:
+                    break
+        self._watcher.start()
+        return answer or self._poll_soon()
+
+    def renew(self, attempts: Sequence[Attempt]) -> Renewed:
+        if not attempts:
+            return Renewed(outcomes={})
+        with self._store.deadline():
+            session, sent_at = self._session.id, self.settings.clock.now()
+            alive = self._session.renew(session)
+            # A server that was deposed may still renew; it cannot answer this reading.
+            entries = self._store.read_all(self._prefix) if alive else {}
+            outcomes = {}
+            for attempt in attempts:
+                claim = self._locks.find(attempt)
+                entry = entries.get(self._key(attempt.election))
+                if entry and (entry.session, entry.attempt_id) == (session, attempt.attempt_id):
+                    outcomes[attempt.attempt_id] = Renewal.RENEWED
+                elif claim and claim.session and not (alive and claim.session == session):
+                    outcomes[attempt.attempt_id] = Renewal.SESSION_LOST
+                else:
+                    outcomes[attempt.attempt_id] = Renewal.TAKEN
+            if alive:
+                with contextlib.suppress(
+                    BackendUnavailable, BackendRefused
+                ):  # there is a next time
+                    self._locks.sweep(session, entries)
+                    self._source.restore(entries)
+        return Renewed(outcomes=outcomes, sent_at=sent_at)
+
+    def release(self, attempt: Attempt) -> None:
+        self._watcher.forget(attempt)
+        if (claim := self._locks.find(attempt)) is not None:
+            claim.retired = True
+            with self._store.deadline():
+                self._locks.give_back(claim)
+
+    def leader(self, election: str) -> Reading:
+        with self._store.deadline():
+            entry = self._store.read(self._key(election))
+            source = self._source.read()
+        record = unpack(entry.value) if entry.session else None
+        if record is None:
+            return Reading(token=entry.flags or entry.index, source=source)
+        return Reading(payload=record[1], token=entry.index, source=source)
+
+    def watch(self, election: str, wake: Callable[[], None]) -> Callable[[], None]:
+        return self._watcher.watch(self._key(election), wake)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self._closed = True
+        # What cannot be given back in time runs out by itself: nobody renews the session.
+        with contextlib.suppress(BackendUnavailable, BackendRefused), self._store.deadline():
+            for claim in self._locks.all():
+                self._locks.give_back(claim)  # before the session ends: that begins a lock-delay
+            self._session.end()
+        self._store.close()
+        self._watcher.close(self.settings.request_timeout)
+
+    def abandon(self) -> None:
+        self._store.abandon()
+        self._watcher.abandon()
+        self._session.abandon()
+        self._locks.forget_all()
+
+    def _contend(self, attempt: Attempt, seen: Entry) -> Granted | Waiting | None:
+        """None: things have changed meanwhile, look again."""
+        is_own = seen.attempt_id == attempt.attempt_id and seen.session == self._session.id
+        if seen.session and not is_own:
+            return Waiting(retry_after=self.settings.ttl)
+        source = self._source.read() or self._source.make()
+        session, sent_at = self._session.keep()
+        if not seen.session:
+            outcome, claim = self._locks.take(attempt, seen, session)
+            if outcome is Outcome.DELAYED:
+                return self._poll_soon()
+            if outcome is not Outcome.DONE:
+                return None
+        elif seen.session == session:
+            claim = self._locks.adopt(attempt, seen)  # asked again after a lost reply
+        else:
+            return None
+        return Granted(token=claim.token, source=source, sent_at=sent_at)
+
+    def _poll_soon(self) -> Waiting:
+        """Nobody is told of the end of a lock-delay, not by a blocking query either."""
+        return Waiting(retry_after=random.uniform(0.5, 1.0) * min(_POLL, self._lock_delay / 4))
+
+    def _key(self, election: str) -> str:
+        return f"{self._prefix}{key_part(election)}/leader"
+
+
+def _capabilities(lock_delay: float | None) -> Capabilities:
+    return Capabilities(
+        linearizable=True,
+        event_driven=True,
+        min_ttl=1.0,
+        # When a session is destroyed, only the lock-delay keeps others out while its leader still
+        # believes: it has to last for the belief window.
+        max_ttl=(lock_delay or LONGEST_LOCK_DELAY) / _BELIEF_RATIO,
+        belief_ratio=_BELIEF_RATIO,
+        # Consul doubles every ttl (SessionTTLMultiplier); by default the lock-delay is another one.
+        expiry_factor=3.0 if lock_delay is None else 2.0,
+        expiry_slack=0.5,
+        hold_off=lock_delay or 0.0,
+        notice=_POLL + JITTER,
+    )

@@ -1,0 +1,205 @@
+"""The few requests that an election needs, with python-consul."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import enum
+import json
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
+
+import consul
+
+from leaderlock.backends.consul.address import Address
+from leaderlock.backends.consul.transport import Transport
+from leaderlock.backends.layout import unpack
+from leaderlock.errors import BackendRefused, BackendUnavailable
+
+# In py-consul the classes stand beside Consul, in python-consul inside it.
+_API = consul.base if hasattr(consul.base, "KV") else consul.base.Consul
+
+
+class _Verbs(consul.base.Consul):  # type: ignore[misc]
+    """python-consul's verbs. Not its constructor: that obeys CONSUL_HTTP_ADDR, _TOKEN and so on."""
+
+    def __init__(self, http: Transport) -> None:
+        self.http = http
+        self.token = self.dc = None  # the transport adds them to every request
+        self.consistency = "default"
+        self.kv = _API.KV(self)
+        self.session = _API.Session(self)
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """A key as it was read, with its ModifyIndex. Index 0: it does not exist."""
+
+    key: str
+    index: int = 0
+    session: str = ""
+    value: bytes = field(default=b"", repr=False)
+    flags: int = 0
+
+    @property
+    def attempt_id(self) -> str | None:
+        """Whom the value names; None for what no candidate has written."""
+        found = unpack(self.value)
+        return found[0] if found else None
+
+
+class Outcome(enum.Enum):
+    """What became of a write."""
+
+    DONE = "done"
+    CHANGED = "the key has changed since it was read"
+    DELAYED = "the lock-delay keeps everybody out"
+    NO_SESSION = "the session has ended"
+
+
+class Written(NamedTuple):
+    """With the ModifyIndex that the key has got."""
+
+    outcome: Outcome
+    modified: int = 0
+
+
+class Connection:
+    """One thread's worth of requests at a time for any number of threads; each ends in time."""
+
+    def __init__(self, address: Address, timeout: float) -> None:
+        self._http = Transport(address, timeout)
+        self._consul = _Verbs(self._http)
+
+    def deadline(self) -> contextlib.AbstractContextManager[None]:
+        """All requests of a `with` block share one timeout."""
+        return self._http.deadline()
+
+    def time_left(self) -> float:
+        """Of the deadline, in seconds; raises BackendUnavailable when it is over."""
+        return self._http.time_left()
+
+    def close(self) -> None:
+        self._http.close()
+
+    def abandon(self) -> None:
+        self._http.abandon()
+
+    # Sessions
+
+    def create_session(self, name: str, ttl: float, lock_delay: float) -> str:
+        """Returns its id."""
+        # Not session.create(): it refuses a ttl below 10, whatever the servers allow.
+        body = {
+            "Name": name,
+            "TTL": _duration(ttl),
+            "LockDelay": _duration(lock_delay),
+            "Behavior": "release",
+            # None at all: with serfHealth, the default, a lapse of the gossip ends every term at
+            # once. "Checks" is what servers before 1.7 know.
+            "NodeChecks": [],
+            "Checks": [],
+        }
+        answer = self._http.put(_parse, "/v1/session/create", data=json.dumps(body))
+        return str(answer["ID"])
+
+    def renew_session(self, session: str) -> bool:
+        """False: it has ended."""
+        try:
+            self._consul.session.renew(session)
+        except consul.NotFound:
+            return False
+        return True
+
+    def destroy_session(self, session: str) -> None:
+        self._consul.session.destroy(session)
+
+    # Keys
+
+    def read(self, key: str) -> Entry:
+        """As a majority of the servers has it."""
+        _, found = self._get(key, consistency="consistent")
+        return _entry(found) if found else Entry(key)
+
+    def read_all(self, prefix: str) -> Mapping[str, Entry]:
+        """The same for all keys that begin with `prefix`."""
+        _, found = self._get(prefix, recurse=True, consistency="consistent")
+        return _entries(found)
+
+    def wait_for_change(
+        self, prefix: str, index: int, wait: float
+    ) -> tuple[int, Mapping[str, Entry]]:
+        """What one server has, after the index has moved on, or `wait` seconds. A hint."""
+        found_index, found = self._get(
+            prefix, recurse=True, index=index or None, wait=_duration(wait)
+        )
+        return found_index, _entries(found)
+
+    def _get(self, key: str, **options: Any) -> tuple[int, Any]:
+        index, found = self._consul.kv.get(key, **options)
+        if index is None:  # python-consul takes any 404 for a key that does not exist
+            raise BackendUnavailable("not an answer of Consul: it has no X-Consul-Index")
+        return int(index), found  # the index is text
+
+    def write(
+        self, seen: Entry, verb: str, value: bytes, *, session: str = "", flags: int = 0
+    ) -> Written:
+        """Change a key, provided that it still is as it was `seen`.
+
+        So a request that is carried out long after its sender has given up changes nothing, and
+        none can be carried out twice. Not txn.put() of python-consul, which sends no token and
+        does not tell why a transaction failed.
+        """
+        check: dict[str, object] = {"Verb": "check-index", "Key": seen.key, "Index": seen.index}
+        if not seen.index:
+            check = {"Verb": "check-not-exists", "Key": seen.key}
+        change = {
+            "Verb": verb,
+            "Key": seen.key,
+            "Value": base64.b64encode(value).decode(),
+            "Flags": flags,
+        }
+        if session:
+            change["Session"] = session
+        body = json.dumps([{"KV": check}, {"KV": change}])
+        return _written(self._http.put(_parse, "/v1/txn", data=body))
+
+
+def _written(answer: Mapping[str, Any]) -> Written:
+    errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
+    if not errors:
+        return Written(Outcome.DONE, int(answer["Results"][-1]["KV"]["ModifyIndex"]))
+    said = "; ".join(str(error["What"]) for error in errors)
+    if "Permission denied" in said:
+        raise BackendRefused(f"Consul refuses the write: {said}")
+    if any(error["OpIndex"] == 0 for error in errors):
+        return Written(Outcome.CHANGED)
+    if "lock delay" in said:
+        return Written(Outcome.DELAYED)
+    if "session" in said:
+        return Written(Outcome.NO_SESSION)
+    raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
+
+
+def _parse(response: Any) -> Any:
+    return json.loads(response.body)
+
+
+def _entry(found: Mapping[str, Any]) -> Entry:
+    return Entry(
+        key=found["Key"],
+        index=found["ModifyIndex"],
+        session=found.get("Session") or "",
+        value=found["Value"] or b"",
+        flags=found["Flags"],
+    )
+
+
+def _entries(found: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Entry]:
+    return {item["Key"]: _entry(item) for item in found or ()}
+
+
+def _duration(seconds: float) -> str:
+    return f"{math.ceil(seconds * 1000)}ms"

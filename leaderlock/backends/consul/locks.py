@@ -1,0 +1,116 @@
+"""The locks that the attempts of one client hold, all under one session.
+
+To Consul they are one and the same: a lock that is taken again by its session succeeds, and any
+attempt could release that of another. So each write is bound to a reading, by its index, and what
+each attempt may have at the store is remembered here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from leaderlock.backends.base import Attempt
+from leaderlock.backends.consul.connection import Connection, Entry, Outcome, Written
+from leaderlock.backends.layout import pack
+
+
+@dataclass(slots=True)
+class Claim:
+    """What an attempt may hold at the store.
+
+    Attributes:
+        bound_to: the index that its last request for the lock was bound to.
+        unanswered: such a request may still be carried out.
+        session: the session of that request.
+        token: that of its term; 0: not granted as far as we know.
+        retired: its release has been asked for, and not succeeded yet.
+    """
+
+    attempt: Attempt
+    key: str
+    bound_to: int = 0
+    unanswered: bool = False
+    session: str = ""
+    token: int = 0
+    retired: bool = False
+
+
+class Locks:
+    """Takes locks, and gives them back."""
+
+    def __init__(self, store: Connection) -> None:
+        self._store = store
+        self._claims: dict[str, Claim] = {}  # by attempt id
+
+    def find(self, attempt: Attempt) -> Claim | None:
+        """None: it holds nothing, and cannot come to hold anything either."""
+        return self._claims.get(attempt.attempt_id)
+
+    def all(self) -> list[Claim]:
+        return list(self._claims.values())
+
+    def forget_all(self) -> None:
+        self._claims = {}
+
+    def adopt(self, attempt: Attempt, seen: Entry) -> Claim:
+        """The attempt was seen to hold the lock: it asked before, and has not heard of it."""
+        claim = self._claim(attempt, seen.key)
+        claim.session, claim.token = seen.session, claim.token or seen.index
+        return claim
+
+    def take(self, attempt: Attempt, seen: Entry, session: str) -> tuple[Outcome, Claim]:
+        """Ask for a lock that was seen to be free."""
+        claim = self._claim(attempt, seen.key)
+        if claim.bound_to != seen.index:
+            claim.bound_to, claim.unanswered = seen.index, False  # what was before fails for sure
+        claim.session, claim.token = session, 0
+        before, claim.unanswered = claim.unanswered, True
+        outcome, claim.token = self._store.write(seen, "lock", pack(attempt), session=session)
+        claim.unanswered = before
+        return outcome, claim
+
+    def give_back(self, claim: Claim) -> None:
+        """When this returns, the store holds nothing of the attempt, nor will it ever."""
+        while claim.token or claim.unanswered:
+            seen = self._store.read(claim.key)
+            if seen.session and self._holders(seen) == [claim]:
+                written = self._unlock(seen, claim.token)
+            elif claim.unanswered and not seen.session and seen.index == claim.bound_to:
+                # Any write makes the request void that is still on its way.
+                tombstone = claim.attempt.attempt_id.encode()
+                written = self._store.write(seen, "set", tombstone, flags=seen.flags)
+            else:
+                break
+            if written.outcome is Outcome.DONE:
+                break
+        self._claims.pop(claim.attempt.attempt_id, None)
+
+    def sweep(self, session: str, entries: Mapping[str, Entry]) -> None:
+        """Unlock what is held by nobody: the core gave up releasing it, or it came too late.
+
+        It would stay locked for as long as our session lives.
+        """
+        for seen in entries.values():
+            if seen.session == session and all(claim.retired for claim in self._holders(seen)):
+                self._unlock(seen)
+
+    def _claim(self, attempt: Attempt, key: str) -> Claim:
+        return self._claims.setdefault(attempt.attempt_id, Claim(attempt, key))
+
+    def _unlock(self, seen: Entry, token: int = 0) -> Written:
+        # The flags tell those who ask which was the last term.
+        flags = token or seen.index
+        return self._store.write(seen, "unlock", seen.value, session=seen.session, flags=flags)
+
+    def _holders(self, seen: Entry) -> list[Claim]:
+        """Whose lock it may be. Several attempts', if somebody has written over the value."""
+        named = self._claims.get(seen.attempt_id or "")
+        if named is not None:
+            return [named]
+        return [
+            claim
+            for claim in self.all()
+            if (claim.key, claim.session) == (seen.key, seen.session)
+            and (claim.token or claim.unanswered)
+        ]

@@ -1,0 +1,127 @@
+"""One blocking query for all elections of a namespace: whoever waits is told by it."""
+
+from __future__ import annotations
+
+import random
+import threading
+from collections.abc import Callable, Mapping
+
+from leaderlock.backends.base import Attempt
+from leaderlock.backends.consul.address import Address
+from leaderlock.backends.consul.connection import Connection, Entry
+from leaderlock.backends.wakes import Wakes
+from leaderlock.backoff import Backoff
+from leaderlock.errors import BackendRefused, BackendUnavailable
+
+JITTER = 0.25
+"""Seconds over which candidates spread when an election is free: all of them are woken."""
+
+_WAIT = 5.0
+# Consul adds up to a sixteenth of the wait; the rest is for the way there and back.
+_PATIENCE = _WAIT * 17 / 16 + 2.0
+_LONGEST_BACKOFF = 1.0
+
+Entries = Mapping[str, Entry]
+
+
+class Watcher:
+    """One thread and one connection, from the first that waits to `close`.
+
+    What it sees is a hint, from one server: those who are woken read for themselves.
+    """
+
+    def __init__(self, address: Address, prefix: str) -> None:
+        self._address = address
+        self._prefix = prefix
+        self._reset()
+
+    def _reset(self) -> None:
+        self._connection = Connection(self._address, _PATIENCE)
+        self._hopes = Wakes()  # of attempts: when the key is free
+        self._observers = Wakes()  # at every change
+        self._poke = threading.Event()
+        self._closing = threading.Event()
+        self._lock = threading.Lock()  # guards the next two
+        self._thread: threading.Thread | None = None
+        self._waiting: dict[str, Callable[[], None]] = {}  # by attempt id: how to stop
+        self._backoff = Backoff(_LONGEST_BACKOFF)
+
+    def expect(self, key: str, attempt: Attempt) -> None:
+        """Wake the attempt when the key may be free. To be called before every look at it."""
+        with self._lock:
+            if attempt.attempt_id not in self._waiting:
+                self._waiting[attempt.attempt_id] = self._hopes.add(key, attempt.wake)
+
+    def start(self) -> None:
+        """To be called when somebody does have to wait: whoever leads at once needs no thread."""
+        with self._lock:
+            self._start()
+
+    def forget(self, attempt: Attempt) -> None:
+        with self._lock:
+            remove = self._waiting.pop(attempt.attempt_id, None)
+        if remove is not None:
+            remove()
+
+    def watch(self, key: str, wake: Callable[[], None]) -> Callable[[], None]:
+        """Wake after every change of the key, and once for its state at present."""
+        remove = self._observers.add(key, wake)
+        self.start()
+        return remove
+
+    def close(self, timeout: float) -> None:
+        self._closing.set()
+        self._poke.set()
+        self._connection.close()
+        with self._lock:
+            thread = self._thread
+        if thread is not None and thread is not threading.current_thread():
+            thread.join(timeout)
+
+    def abandon(self) -> None:
+        """In a forked child: the thread and those who waited are the parent's."""
+        self._connection.abandon()
+        self._reset()
+
+    def _start(self) -> None:
+        self._poke.set()
+        if self._thread is None and not self._closing.is_set():
+            thread = threading.Thread(target=self._run, name="leaderlock-consul", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:
+                raise BackendUnavailable(f"no thread to watch elections with: {error}") from error
+            self._thread = thread
+
+    # The thread
+
+    def _run(self) -> None:
+        index = 0
+        seen: Entries = {}
+        while not self._closing.is_set():
+            if not (self._hopes.names() or self._observers.names()):
+                index = 0  # whatever happens from now on will not have been seen
+                self._poke.wait()
+                self._poke.clear()
+                continue
+            try:
+                index, seen = self._look(index, seen)
+            except (BackendUnavailable, BackendRefused):
+                # The core tells of a store that fails; those who wait ask by themselves, too.
+                index = 0
+                self._closing.wait(self._backoff.pause())
+
+    def _look(self, index: int, seen: Entries) -> tuple[int, Entries]:
+        found_index, found = self._connection.wait_for_change(self._prefix, index, _WAIT)
+        self._backoff.reset()
+        self._closing.wait(random.uniform(0, JITTER))
+        if not index:
+            self._hopes.ring_all()
+            self._observers.ring_all()
+        for key in seen.keys() | found.keys() if index else ():
+            if (entry := found.get(key, Entry(key))) != seen.get(key, Entry(key)):
+                self._observers.ring(key)
+                if not entry.session:
+                    self._hopes.ring(key)
+        # An index that runs backwards is of another history: begin anew, as Consul's docs say.
+        return (found_index if found_index >= index else 0), found

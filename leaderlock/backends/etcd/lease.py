@@ -1,0 +1,106 @@
+"""The lease that all attempts of a backend share."""
+
+from __future__ import annotations
+
+import math
+import secrets
+import threading
+from contextlib import suppress
+from dataclasses import dataclass
+
+from etcd3 import etcdrpc as rpc
+
+from leaderlock.backends.base import Settings
+from leaderlock.backends.etcd.connection import CLOSED, LeaseExists, LeaseGone, Talk
+from leaderlock.errors import BackendRefused, BackendUnavailable
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A lease that was alive when the server answered.
+
+    Attributes:
+        ttl: what the server grants, in whole seconds; may be more than was asked for.
+        sent_at: reading of the clock from which it is certain to run for a whole ttl.
+        term: raft's, of the server that answered.
+    """
+
+    number: int
+    ttl: float
+    sent_at: float
+    term: int
+
+
+class SharedLease:
+    """Granted when it is needed, and again after it has died.
+
+    Attributes:
+        number: the present one's; 0: none. Never used again after its death, so that a late request
+            under it fails.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self.start()
+
+    def start(self) -> None:
+        """Begin without a lease; also in a forked child."""
+        self._granting = threading.Lock()
+        self._closed = False
+        self.number = 0
+        self._next = _new_number()
+
+    def alive(self, talk: Talk) -> Lease:
+        """The lease, alive just now; a new one if it is not."""
+        while True:
+            number = self.number
+            if number and (lease := self.keep_alive(talk, number)):
+                return lease
+            if not self._granting.acquire(timeout=talk.left):
+                raise BackendUnavailable("no answer from etcd to the request for a lease in time")
+            try:
+                if self.number == number:  # otherwise another thread was faster
+                    return self._grant(talk)
+            finally:
+                self._granting.release()
+
+    def keep_alive(self, talk: Talk, number: int) -> Lease | None:
+        """None: it is over, and all keys under it are gone; no error to etcd, but a ttl of 0."""
+        sent_at = self._settings.clock.now()
+        answer = talk.ask("keep_alive", rpc.LeaseKeepAliveRequest(ID=number))
+        if answer.TTL <= 0:
+            return None
+        return Lease(number, float(answer.TTL), sent_at, answer.header.raft_term)
+
+    def end(self, talk: Talk) -> None:
+        """Revoke it, with all keys under it, and grant none any more."""
+        granted = self._granting.acquire(timeout=talk.left)
+        self._closed = True
+        numbers = (self.number, 0 if granted else self._next)
+        if granted:
+            self._granting.release()
+        for number in filter(None, numbers):
+            with suppress(BackendUnavailable, BackendRefused, LeaseGone):  # then it runs out
+                talk.ask("revoke", rpc.LeaseRevokeRequest(ID=number))
+
+    def _grant(self, talk: Talk) -> Lease:
+        if self._closed:
+            raise BackendUnavailable(CLOSED)
+        number, sent_at = self._next, self._settings.clock.now()
+        try:
+            # The same number until there is an answer, so that a lost one leaves no lease behind.
+            request = rpc.LeaseGrantRequest(TTL=math.ceil(self._settings.ttl), ID=number)
+            answer = talk.ask("grant", request)
+            lease = Lease(number, float(answer.TTL), sent_at, answer.header.raft_term)
+        except LeaseExists:
+            found = self.keep_alive(talk, number)
+            if found is None:
+                self._next = _new_number()
+                raise BackendUnavailable("a lease ran out before it was heard of") from None
+            lease = found
+        self.number, self._next = number, _new_number()
+        return lease
+
+
+def _new_number() -> int:
+    return secrets.randbits(62) | 1

@@ -1,0 +1,254 @@
+"""Elections in Redis or Valkey: one server, behind sentinels, or a cluster.
+
+    redis://user:password@host:6379/0           one server; rediss:// with TLS
+    redis+unix:///run/redis.sock?db=0           its socket
+    redis+sentinel://host1,host2/mymaster/0     the primary that the sentinels name
+    redis+cluster://host1,host2                 any nodes of a cluster
+
+Who has written the leader key of an election leads, until the key expires; every decision is one
+script (`leaderlock.backends.redis.scripts`). A renewal proves leadership by finding its own attempt
+in the key, and extends it. The token is one more than the last one, or the server's clock in
+microseconds if that is more, so that it rises also when the counter was lost.
+
+What it does not promise, because Redis does not:
+
+* One leader during a fail-over. Replication is asynchronous: the new primary may not have heard of
+  a leader. `wait_replicas` makes that rarer, not impossible.
+* One leader when a key is lost otherwise: evicted, flushed, or deleted. Against a restart that
+  loses the data there is a quarantine: nobody is elected on a server younger than a lease.
+* Leases on a monotonic clock: a step of the server's wall clock ends or prolongs them, and one
+  back, together with a loss of the counter, repeats tokens. The core then reports a regression.
+
+A resource that checks the token is safe in all of these cases but the last one.
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import random
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, ClassVar, Self
+
+from leaderlock.backends.base import (
+    Attempt,
+    Backend,
+    Granted,
+    Reading,
+    Renewal,
+    Renewed,
+    Settings,
+    Waiting,
+)
+from leaderlock.backends.redis.connection import Command
+from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys
+from leaderlock.backends.redis.servers import Answer, Request, Servers
+from leaderlock.backends.redis.target import OPTIONS, Target, target_of
+from leaderlock.backends.redis.waiting import Subscriber
+from leaderlock.capabilities import Capabilities
+from leaderlock.errors import BackendRefused, BackendUnavailable
+from leaderlock.url import Option, StoreURL
+
+log = logging.getLogger("leaderlock")
+
+_CHUNK = 500  # renewals in one script
+_JITTER = 0.1  # seconds at most, so that not all who wait for one lease ask at once
+# A request that nobody waits for any more may lie in a buffer of the server for as long as that.
+_RETIRED_MS = 60_000
+_CAPABILITIES = Capabilities(
+    linearizable=False, event_driven=True, min_ttl=0.1, max_ttl=86_400.0, notice=_JITTER + 0.1
+)
+
+
+class RedisBackend(Backend):
+    """The elections in one Redis."""
+
+    schemes = (
+        "redis", "rediss", "redis+unix", "redis+sentinel", "rediss+sentinel", "redis+cluster",
+        "rediss+cluster",
+    )  # fmt: skip
+    options: ClassVar[Mapping[str, Option]] = OPTIONS
+
+    def __init__(
+        self, target: Target, settings: Settings, wait_replicas: int = 0, quarantine: bool = True
+    ) -> None:
+        super().__init__(settings)
+        self._ttl_ms = max(1, round(settings.ttl * 1000))
+        self._wait_replicas = wait_replicas
+        # The server counts in whole seconds.
+        self._quarantine = math.ceil(settings.ttl) + 1 if quarantine else 0
+        self._servers = Servers(target, settings.request_timeout)
+        self._subscriber = Subscriber(self._servers.open_any, settings.request_timeout)
+        self._unanswered: set[str] = set()  # attempts with a campaign that may still be carried out
+
+    @classmethod
+    def limits(cls, url: StoreURL) -> Capabilities:
+        target_of(url)
+        return _CAPABILITIES
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        own = {k: url.options[k] for k in ("wait_replicas", "quarantine") if k in url.options}
+        return cls(target_of(url), settings, **own)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    def campaign(self, attempt: Attempt) -> Granted | Waiting:
+        began = time.monotonic()
+        keys = self._keys(attempt.election)
+        self._subscriber.expect(keys.channel, attempt)  # first, so that no message is missed
+        command = _eval(
+            CAMPAIGN,
+            (keys.leader, keys.fence, keys.retired(attempt)),
+            (attempt.attempt_id, self._ttl_ms, attempt.payload, keys.channel, self._quarantine),
+        )
+        (answer,) = self._servers.ask([Request(keys.slot, command)], self._wait_replicas)
+        if isinstance(answer.value, BackendUnavailable):
+            self._unanswered.add(attempt.attempt_id)
+        status, value = answer.get()
+        if status != 1:
+            self._subscriber.subscribe()
+            return self._wait(value) if status == 0 else self._wait_out(value)
+        try:
+            self._require_confirmation(answer)
+        except BackendUnavailable:
+            self._release(attempt, self.settings.request_timeout - (time.monotonic() - began))
+            raise
+        self._subscriber.forget(attempt)
+        return Granted(token=_number(value), source=self._source)
+
+    def renew(self, attempts: Sequence[Attempt]) -> Renewed:
+        chunks = self._chunks(attempts)
+        answers = self._servers.ask(
+            [
+                Request(slot, _eval(RENEW, keys, [self._ttl_ms, *(a.attempt_id for a in held)]))
+                for slot, keys, held in chunks
+            ],
+            self._wait_replicas,
+        )
+        outcomes: dict[str, Renewal] = {}
+        failure: BackendUnavailable | BackendRefused | None = None
+        for (_, _, held), answer in zip(chunks, answers, strict=True):
+            try:
+                renewed = answer.get()
+                if any(renewed):
+                    self._require_confirmation(answer)
+            except (BackendUnavailable, BackendRefused) as error:  # the others have their proof
+                failure = error
+                continue
+            for attempt, holds in zip(held, renewed, strict=True):
+                outcomes[attempt.attempt_id] = Renewal.RENEWED if holds else Renewal.TAKEN
+        if failure is not None and not outcomes:
+            raise failure
+        return Renewed(outcomes=outcomes)
+
+    def release(self, attempt: Attempt) -> None:
+        self._subscriber.forget(attempt)
+        self._release(attempt, self.settings.request_timeout)
+
+    def leader(self, election: str) -> Reading:
+        keys = self._keys(election)
+        record, ttl_ms, fence = (
+            answer.get()
+            for answer in self._servers.ask(
+                [
+                    Request(keys.slot, ("HMGET", keys.leader, "id", "token", "meta")),
+                    Request(keys.slot, ("PTTL", keys.leader)),
+                    Request(keys.slot, ("GET", keys.fence)),
+                ]
+            )
+        )
+        attempt_id, token, payload = record
+        if attempt_id is None:
+            return Reading(token=_number(fence or b"0"), source=self._source)
+        return Reading(
+            payload=payload,
+            token=_number(token),
+            source=self._source,
+            recheck_after=self._seconds_left(ttl_ms),
+        )
+
+    def watch(self, election: str, wake: Callable[[], None]) -> Callable[[], None]:
+        return self._subscriber.watch(self._keys(election).channel, wake)
+
+    def close(self) -> None:
+        self._subscriber.close()
+        self._servers.close()
+
+    def abandon(self) -> None:
+        self._subscriber.abandon()
+        self._servers.abandon()
+        self._unanswered = set()
+
+    @property
+    def _source(self) -> str:
+        # Redis has no identity that outlives a restart or fail-over.
+        return f"redis:{self.settings.namespace}"
+
+    def _keys(self, election: str) -> Keys:
+        return Keys(self.settings.namespace, election, self._servers.slot_of)
+
+    def _chunks(self, attempts: Sequence[Attempt]) -> list[tuple[int, list[str], list[Attempt]]]:
+        """What can be renewed by one script each: slot, leader keys, attempts."""
+        by_slot: dict[int, list[tuple[str, Attempt]]] = {}
+        for attempt in attempts:
+            keys = self._keys(attempt.election)
+            by_slot.setdefault(keys.slot, []).append((keys.leader, attempt))
+        chunks = (
+            (slot, of_slot[start : start + _CHUNK])
+            for slot, of_slot in by_slot.items()
+            for start in range(0, len(of_slot), _CHUNK)
+        )
+        return [(slot, [key for key, _ in chunk], [a for _, a in chunk]) for slot, chunk in chunks]
+
+    def _release(self, attempt: Attempt, within: float) -> None:
+        """Take it back. One that may still be carried out finds its attempt retired."""
+        keys = self._keys(attempt.election)
+        retired_ms = _RETIRED_MS if attempt.attempt_id in self._unanswered else 0
+        command = _eval(
+            RELEASE,
+            (keys.leader, keys.retired(attempt)),
+            (attempt.attempt_id, keys.channel, retired_ms),
+        )
+        (answer,) = self._servers.ask([Request(keys.slot, command)], within=within)
+        answer.get()
+        self._unanswered.discard(attempt.attempt_id)
+
+    def _wait(self, ttl_ms: int) -> Waiting:
+        jitter = random.uniform(0, min(_JITTER, self.settings.ttl / 20))
+        return Waiting(retry_after=self._seconds_left(ttl_ms) + jitter)
+
+    def _wait_out(self, seconds: int) -> Waiting:
+        log.info(
+            "leaderlock.redis_quarantine seconds=%d: the server has been started lately, and may "
+            "have forgotten a leader",
+            seconds,
+        )
+        return Waiting(retry_after=float(seconds))
+
+    def _seconds_left(self, ttl_ms: int) -> float:
+        """Until a key has certainly expired. One without expiry was not left so by us."""
+        return self.settings.ttl if ttl_ms < 0 else ttl_ms / 1000 + 0.002
+
+    def _require_confirmation(self, answer: Answer) -> None:
+        if answer.replicas < self._wait_replicas:
+            raise BackendUnavailable(
+                f"{answer.replicas} of wait_replicas={self._wait_replicas} replicas confirmed in "
+                "time"
+            )
+
+
+def _eval(script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Command:
+    return ("EVAL", script, len(keys), *keys, *arguments)
+
+
+def _number(value: bytes | None) -> int:
+    try:
+        return int(value or b"")
+    except ValueError:
+        raise BackendRefused(
+            f"something else has written to a key of leaderlock: {value!r:.40} is no token"
+        ) from None

@@ -1,0 +1,221 @@
+"""One connection to a Redis: redis-py's, with a deadline for everything that happens on it.
+
+redis-py's clients are not used above it: their retries repeat what may have been carried out, and
+its limits are for one step of many (resolve, connect, AUTH, SELECT, send, receive).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import math
+import re
+import socket
+import ssl
+import time
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING, Any
+
+from redis.connection import UnixDomainSocketConnection
+from redis.exceptions import (
+    AuthenticationError,
+    AuthorizationError,
+    BusyLoadingError,
+    ClusterDownError,
+    ConnectionError,
+    OutOfMemoryError,
+    ReadOnlyError,
+    RedisError,
+    ResponseError,
+    TimeoutError,
+    TryAgainError,
+)
+
+from leaderlock.backends.network import Host, join_host
+from leaderlock.backends.redis.target import NO_RETRIES
+from leaderlock.errors import BackendRefused, BackendUnavailable
+
+Command = Sequence[str | bytes | int]
+
+if TYPE_CHECKING:
+
+    class _Base:
+        """What is used of redis-py's connections, which have no types."""
+
+        _sock: socket.socket | None
+
+        def connect(self) -> None: ...
+        def _connect(self) -> socket.socket: ...
+        def disconnect(self) -> None: ...
+        def pack_commands(self, commands: Sequence[Command]) -> Any: ...
+        def send_packed_command(self, command: Any, check_health: bool = True) -> None: ...
+        def send_command(self, *command: str | bytes | int) -> None: ...
+        def can_read(self, timeout: float) -> bool: ...
+        def read_response(self, *args: Any, **options: Any) -> Any: ...
+
+else:
+    _Base = object  # the real one comes by `_timed`
+
+_SHORTEST = 0.001
+_FOR_NOW = (BusyLoadingError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
+# Also inside the message of a script; not all versions of redis-py have a class for each.
+_FOR_NOW_CODES = re.compile(
+    r"\b(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|OOM|MISCONF|NOREPLICAS|BUSY)\b"
+    r"|max number of clients"
+)
+_REDIRECTION = re.compile(r"(?:(MOVED|ASK) )?(\d+) (\S*):(\d+)")
+
+
+class Line(_Base):
+    """A connection on which everything ends by `deadline`, a reading of time.monotonic."""
+
+    deadline = math.inf
+
+    def until(self, deadline: float) -> None:
+        """What happens from now on has to end by then."""
+        self.deadline = deadline
+
+    @property
+    def socket_timeout(self) -> float:
+        """What redis-py asks for when it connects to each address of a host, and shakes hands."""
+        # What has already arrived is still read when the time is over.
+        return max(_SHORTEST, self.deadline - time.monotonic())
+
+    @socket_timeout.setter
+    def socket_timeout(self, value: float | None) -> None:
+        pass  # one timeout for each step is not wanted
+
+    socket_connect_timeout = socket_timeout
+
+    def connect(self) -> None:
+        try:
+            super().connect()
+        except ConnectionError as error:
+            if isinstance(error.__context__, ssl.SSLEOFError):
+                self._hear_refusal()
+            raise
+
+    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+        self._hurry()
+        super().send_packed_command(command, check_health)
+
+    def read_response(self, *args: Any, **options: Any) -> Any:
+        self._hurry()
+        return super().read_response(*args, **options)
+
+    def exchange(self, commands: Sequence[Command]) -> list[Any]:
+        """Send them all, then read all answers. An error is an answer."""
+        self.send_packed_command(self.pack_commands(commands))
+        return [self._read_answer() for _ in commands]
+
+    def fileno(self) -> int:
+        return -1 if self._sock is None else self._sock.fileno()
+
+    def is_fresh(self) -> bool:
+        """Whether nothing was left on it, not even the server's good-bye."""
+        try:
+            return not self.can_read(0)
+        except (RedisError, OSError):
+            return False
+
+    def _hear_refusal(self) -> None:
+        """Since TLS 1.3 a server that misses our certificate says so after the handshake.
+
+        Who is writing by then gets to know no more than that the connection has ended.
+        """
+        with self._connect() as socket:
+            socket.recv(1)
+
+    def _read_answer(self) -> Any:
+        try:
+            return self.read_response()
+        except ResponseError as error:
+            return error.with_traceback(None)
+
+    def _hurry(self) -> None:
+        if self._sock is not None:
+            self._sock.settimeout(self.socket_timeout)
+
+
+@functools.cache
+def _timed(connection_class: type[Any]) -> Any:
+    return type(f"Timed{connection_class.__name__}", (Line, connection_class), {})
+
+
+def new_line(connection_class: type[Any], host: Host, arguments: dict[str, Any]) -> Line:
+    """A connection that is not connected yet."""
+    if issubclass(connection_class, UnixDomainSocketConnection):
+        arguments["path"] = host[0]
+    else:
+        arguments["host"], arguments["port"] = host
+    # RESP2: the answers of all versions look alike, and messages come between no others.
+    timed = _timed(connection_class)  # type: ignore[arg-type]  # every class is hashable
+    line: Line = timed(protocol=2, retry=NO_RETRIES, **arguments)
+    return line
+
+
+def show(host: Host) -> str:
+    """A host or socket for people."""
+    return join_host(host) if host[1] else host[0]
+
+
+def redirection(answer: object, asked: Host) -> tuple[str, Host] | None:
+    """MOVED or ASK, and where to; None for any other answer."""
+    if not isinstance(answer, ResponseError):
+        return None
+    match = _REDIRECTION.fullmatch(str(answer))
+    kind = type(answer).__name__  # where redis-py has a class for it, the word is cut off
+    if match is None or not (match[1] or kind in ("MovedError", "AskError")):
+        return None
+    # No host: the same as before, by another port.
+    host = (match[3].strip("[]") or asked[0], int(match[4]))
+    return (match[1] or kind.removesuffix("Error").upper()), host
+
+
+def is_readonly(answer: object) -> bool:
+    """Whether a replica has refused to write."""
+    return isinstance(answer, ReadOnlyError) or _is_error(answer, "READONLY")
+
+
+def is_cut_off(answer: object) -> bool:
+    """Whether a node of a cluster does not see the others, which may have replaced it."""
+    return isinstance(answer, ClusterDownError) or _is_error(answer, "CLUSTERDOWN")
+
+
+def _is_error(answer: object, code: str) -> bool:
+    return isinstance(answer, ResponseError) and code in str(answer)
+
+
+@contextlib.contextmanager
+def translated(host: Host) -> Iterator[None]:
+    """Whatever redis-py raises becomes one of the two errors of the contract."""
+    try:
+        yield
+    except (RedisError, OSError, UnicodeError) as error:  # UnicodeError: no host's name
+        raise as_ours(error, host) from error
+
+
+def as_ours(error: Exception, host: Host) -> BackendUnavailable | BackendRefused:
+    """The error of the contract for one of redis-py's."""
+    where, what = show(host), f"{type(error).__name__}: {error}"
+    if isinstance(error, AuthenticationError | AuthorizationError):
+        return BackendRefused(f"Redis at {where} refuses the login: {error}")
+    if (refusal := _tls_refusal(error)) is not None:
+        return BackendRefused(f"no TLS with Redis at {where}: {refusal}")
+    if isinstance(error, _FOR_NOW) or _FOR_NOW_CODES.search(str(error)):
+        return BackendUnavailable(f"Redis at {where} cannot do it now: {what}")
+    if isinstance(error, ConnectionError | TimeoutError | OSError):
+        return BackendUnavailable(f"no answer from Redis at {where}: {error}")
+    if "WRONGTYPE" in str(error):
+        return BackendRefused(f"something else has written to a key of leaderlock: {error}")
+    return BackendRefused(f"Redis at {where} refuses: {what}")
+
+
+def _tls_refusal(error: BaseException | None) -> ssl.SSLError | None:
+    """The certificate or protocol error below one of redis-py's; not a mere end of connection."""
+    while error is not None:
+        if isinstance(error, ssl.SSLError):
+            ended = ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
+            return None if isinstance(error, ended) or "timed out" in str(error) else error
+        error = error.__cause__ or error.__context__
+    return None

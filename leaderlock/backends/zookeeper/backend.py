@@ -1,0 +1,295 @@
+"""Elections in an Apache ZooKeeper ensemble.
+
+    zookeeper://user:password@h1:2181,h2:2181/root
+    zookeepers://h1:2281,h2:2281/root?ca=ca.pem              TLS
+
+Each attempt has an ephemeral sequential node; the lowest number leads, the others watch the node
+in front of theirs and nothing else. The token is the czxid of the own node: transactions are
+numbered for the whole ensemble, and never twice. It rises over the deletion of any node, and
+over a restart of all servers.
+
+What proves a term is a write: one transaction of nothing but checks that the own nodes are there,
+for all of them at once. Neither pings nor readings nor the state of the connection do: a server
+that is cut off from the others answers those for seconds after the ensemble has ended the session
+and let another in. See `Proofs` for how little even a write proves.
+
+What it does not promise:
+
+* Anything that an ensemble does not promise that has lost its data, or was restored: tokens start
+  again. A candidate that knew higher ones stops, and asks for a higher epoch.
+* One source of tokens over the deletion of the namespace's node, if no running client knew it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, ClassVar, Self
+
+from kazoo.exceptions import NoNodeError
+
+from leaderlock.backends.base import (
+    Attempt,
+    Backend,
+    Granted,
+    Reading,
+    Renewal,
+    Renewed,
+    Settings,
+    Waiting,
+)
+from leaderlock.backends.wakes import Wakes
+from leaderlock.backends.zookeeper.access import OPTIONS, Access, access_of
+from leaderlock.backends.zookeeper.connection import Connection, Talk
+from leaderlock.backends.zookeeper.nodes import Claim, Nodes
+from leaderlock.backends.zookeeper.places import Candidate, Place
+from leaderlock.backends.zookeeper.session import Session
+from leaderlock.capabilities import Capabilities
+from leaderlock.errors import BackendRefused, BackendUnavailable
+from leaderlock.url import Option, StoreURL
+
+_MOST_LOOKS = 10
+_MOST_UNHEARD = 0.3  # of the ttl: that leaves half of the belief
+_CAPABILITIES = Capabilities(
+    linearizable=True,
+    fifo=True,
+    event_driven=True,
+    renews_waiting=True,
+    min_ttl=0.5,
+    max_ttl=86_400.0,  # the servers have limits of their own, and the session tells them
+    belief_ratio=0.6,
+    # An expiry is rounded up to a tick, and the leader hears of us half a tick late. A tick is at
+    # most half of the shortest session that the servers grant.
+    expiry_factor=1.75,
+)
+
+
+class ZooKeeperBackend(Backend):
+    """The elections below one node of an ensemble."""
+
+    schemes = ("zookeeper", "zookeepers")
+    options: ClassVar[Mapping[str, Option]] = OPTIONS
+
+    def __init__(self, access: Access, settings: Settings) -> None:
+        super().__init__(settings)
+        self._nodes = Nodes(access, settings.namespace)
+        self._connection = Connection(access, settings, self._on_news)
+        self._forget()
+
+    def _forget(self) -> None:
+        self._wakes = Wakes()  # by the path of the node that is watched
+        self._lock = threading.Lock()  # guards what follows
+        self._places: dict[str, Place] = {}  # by attempt id
+
+    @classmethod
+    def limits(cls, url: StoreURL) -> Capabilities:
+        access_of(url)
+        return _CAPABILITIES
+
+    @classmethod
+    def from_url(cls, url: StoreURL, settings: Settings) -> Self:
+        return cls(access_of(url), settings)
+
+    @property
+    def capabilities(self) -> Capabilities:
+        return _CAPABILITIES
+
+    def campaign(self, attempt: Attempt) -> Granted | Waiting:
+        with self._connection.talk() as talk:
+            session, place = talk.session, self._enter(talk, attempt)
+            for _ in range(_MOST_LOOKS):  # nodes may vanish while we look
+                ahead = self._nodes.line_up(talk, attempt, place)
+                if ahead is None:
+                    continue
+                if self._has_to_wait(talk, attempt, place, ahead):
+                    return Waiting()
+                if session.unheard_for(self.settings.clock.now()) > _MOST_UNHEARD * session.ttl:
+                    # First, but not to be believed for long: after a pause of this process, say.
+                    # What has just been asked will count at the next look.
+                    return Waiting(retry_after=session.ttl / 8)
+                source, sent_at = self._nodes.find_source(talk), self.settings.clock.now()
+                node = self._nodes.confirm(talk, attempt, place)
+                if node is not None:
+                    return Granted(
+                        token=node.czxid,
+                        source=source,
+                        ttl=session.ttl,
+                        sent_at=session.proved_at(sent_at),
+                    )
+        raise BackendUnavailable(f"somebody keeps deleting the nodes below {place.parent}")
+
+    def renew(self, attempts: Sequence[Attempt]) -> Renewed:
+        outcomes: dict[str, Renewal] = {}
+        claims: dict[str, Claim] = {}
+        for attempt in attempts:
+            place = self._places.get(attempt.attempt_id)
+            if place is None or place.is_leaving:
+                outcomes[attempt.attempt_id] = Renewal.TAKEN
+            elif place.session.over:
+                outcomes[attempt.attempt_id] = Renewal.SESSION_LOST
+            elif place.node is not None:
+                claims[attempt.attempt_id] = attempt, place, place.node
+        if not claims:
+            return Renewed(outcomes=outcomes)
+        session = next(iter(claims.values()))[1].session
+        sent_at = self.settings.clock.now()
+        try:
+            with self._connection.talk(session) as talk:
+                sent_at = self.settings.clock.now()
+                outcomes |= self._nodes.prove(talk, claims)
+                self._sweep(session)
+        except (BackendUnavailable, BackendRefused):
+            if not session.over:
+                raise
+            outcomes |= dict.fromkeys(claims, Renewal.SESSION_LOST)
+        return Renewed(outcomes=outcomes, ttl=session.ttl, sent_at=session.proved_at(sent_at))
+
+    def release(self, attempt: Attempt) -> None:
+        place = self._places.get(attempt.attempt_id)
+        if place is None:
+            return  # nothing was ever asked for
+        place.is_leaving = True
+        place.stop_waiting()
+        if place.session.over:
+            self._must_be_gone(place, self.settings.request_timeout)
+        else:
+            with self._connection.talk(place.session) as talk:
+                self._withdraw(talk, place)
+
+    def leader(self, election: str) -> Reading:
+        parent = self._nodes.parent(election)
+        watch = self._ring if parent in self._wakes.names() else None
+        with self._connection.talk() as talk:
+            # The server that we talk to may be behind: it catches up first.
+            talk.ask(talk.client.sync_async(parent))
+            for candidate in self._nodes.queue(talk, parent, watch):
+                reading = self._nodes.read(talk, candidate)
+                if reading is not None:
+                    return reading
+            return Reading(source=self._nodes.find_source(talk))
+
+    def watch(self, election: str, wake: Callable[[], None]) -> Callable[[], None]:
+        remove = self._wakes.add(self._nodes.parent(election), wake)
+        wake()  # each reading sets the watch at the store; this asks for the first one
+        return remove
+
+    def close(self) -> None:
+        self._connection.close()
+
+    def abandon(self) -> None:
+        self._connection.abandon()
+        self._forget()
+
+    # Wakes
+
+    def _ring(self, event: Any) -> None:
+        """A watch has fired. On a change of the connection all do, without a path."""
+        if event.path is not None:
+            self._wakes.ring(event.path)
+
+    def _on_news(self) -> None:
+        """The connection is back, or the session over: watches are gone, and changes unseen."""
+        self._wakes.ring_all()
+        session = self._connection.session
+        if session is not None and not session.over:
+            self._sweep(session)
+
+    # To lead
+
+    def _enter(self, talk: Talk, attempt: Attempt) -> Place:
+        """The attempt's place, a new one if the old one ended with its session."""
+        with self._lock:
+            if talk.session.over:  # given up meanwhile, because nobody else used it
+                raise BackendUnavailable("the session with ZooKeeper has ended")
+            place = self._places.get(attempt.attempt_id)
+            if place is None or place.session is not talk.session:
+                if place is not None:
+                    place.stop_waiting()
+                place = Place(
+                    attempt.attempt_id, self._nodes.parent(attempt.election), talk.session
+                )
+                self._places[attempt.attempt_id] = place
+            place.is_leaving = False
+            return place
+
+    def _has_to_wait(
+        self, talk: Talk, attempt: Attempt, place: Place, ahead: list[Candidate]
+    ) -> bool:
+        """Watch the nearest candidate in front, if there is any."""
+        for candidate in reversed(ahead):
+            place.stop_waiting()
+            place.stop_waiting = self._wakes.add(candidate.path, attempt.wake)
+            if self._nodes.is_there(talk, candidate, self._ring):
+                return True
+        place.stop_waiting()
+        return False
+
+    # To let go
+
+    def _withdraw(self, talk: Talk, place: Place) -> None:
+        """Delete the attempt's node, and see to it that none of its nodes comes later.
+
+        A request that the client has given up may still be carried out: it lies in the buffers of
+        a server that stood still. The end of the session is certain to come after it. Where other
+        attempts need the session, such nodes are swept away when they appear.
+        """
+        is_settled = place.is_settled
+        if not is_settled and self._gives_up(place.session):
+            self._must_be_gone(place, talk.left)
+            return
+        self._nodes.withdraw(talk, place)
+        if is_settled:
+            self._forget_place(place)
+        self._gives_up(place.session)
+
+    def _gives_up(self, session: Session) -> bool:
+        """End the session if nobody needs it, and something unwanted may still come over it."""
+        with self._lock:
+            left = [place for place in self._places.values() if place.session is session]
+            if all(p.is_leaving for p in left) and not all(p.is_settled for p in left):
+                session.close()
+            return session.over
+
+    def _must_be_gone(self, place: Place, patience: float) -> None:
+        """Of a session that is over: nothing is left of the attempt once the servers know."""
+        if not place.session.is_gone():
+            place.session.close(patience)
+        if not place.session.is_gone():
+            raise BackendUnavailable("ZooKeeper has not confirmed the end of the session")
+        self._forget_place(place)
+
+    def _sweep(self, session: Session) -> None:
+        """Delete what is still there, or only now, of attempts that have been released.
+
+        Nobody else may ask any more: the core gives up a release when the lease has certainly run
+        out, but a session survives an outage of the ensemble of any length.
+        """
+        with self._lock:
+            places = list(self._places.values())
+        for place in places:
+            if not place.is_leaving:
+                continue
+            if place.session.is_gone():
+                self._forget_place(place)
+            elif place.session is session:
+                children = session.client.get_children_async(place.parent)
+                children.rawlink(partial(self._delete_own, place, place.is_settled))
+
+    def _delete_own(self, place: Place, was_settled: bool, children: Any) -> None:
+        """On kazoo's thread; waits for nothing."""
+        own = [
+            path
+            for child in children.value or ()
+            if (path := f"{place.parent}/{child}").startswith(place.stem)
+        ]
+        for path in own:
+            place.session.client.delete_async(path)
+        seen = children.successful() or isinstance(children.exception, NoNodeError)
+        if seen and was_settled and not own:
+            self._forget_place(place)
+
+    def _forget_place(self, place: Place) -> None:
+        with self._lock:
+            if self._places.get(place.attempt_id) is place:
+                del self._places[place.attempt_id]

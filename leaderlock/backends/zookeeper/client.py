@@ -1,0 +1,133 @@
+"""kazoo, with what it leaves open closed and what it knows told (python-zk/kazoo 2.11).
+
+* It makes a new session in place of an expired one, silently: here its connection thread ends.
+* That thread dies of what it did not expect, and the callers see ConnectionLoss (a SASL login
+  that is missing): here the reason is told.
+* The negotiated session timeout is a local variable of it, and so is when it pings.
+* TLS connections that fail leave their sockets open.
+* Its reconnecting backs off to an hour, and one server is tried for a whole session timeout.
+* It logs requests, credentials among them, at level DEBUG.
+"""
+
+from __future__ import annotations
+
+import logging
+import socket
+import ssl
+from typing import Any, Protocol
+
+from kazoo.client import KazooClient
+from kazoo.exceptions import AuthFailedError, ConnectionDropped, SASLException
+from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
+
+from leaderlock.backends.base import Settings
+from leaderlock.backends.zookeeper.access import Access
+from leaderlock.clock import Clock
+
+# Outside of the tree of loggers: nothing that anybody configures makes it speak.
+_SILENT = logging.Logger("kazoo", logging.CRITICAL + 1)
+_LONGEST_BACKOFF = 1.0
+
+
+class Listener(Protocol):
+    """Who is told; on kazoo's connection thread.
+
+    Attributes:
+        over: the session is not wanted any more.
+    """
+
+    over: bool
+
+    def connected(self, ttl: float, sent_at: float) -> None:
+        """The session was opened, or moved to another server, by a request sent at `sent_at`."""
+
+    def failed(self, error: Exception) -> None:
+        """A try to connect has failed."""
+
+    def acknowledged(self, sent_at: float) -> None:
+        """A server has answered what was sent to it at `sent_at`."""
+
+    def closed(self) -> None:
+        """The servers have ended the session because we asked for it."""
+
+
+def make_client(access: Access, settings: Settings, listener: Listener) -> KazooClient:
+    """A client that is not started yet."""
+    client = KazooClient(
+        str(access),
+        timeout=settings.ttl,
+        handler=_Handler(access.tls, settings.request_timeout),
+        auth_data=set(access.auth),
+        connection_retry={"max_tries": -1, "delay": 0.05, "max_delay": _LONGEST_BACKOFF},
+        command_retry={"max_tries": 0},
+        logger=_SILENT,
+    )
+    client._connection = _Connection(client, access, settings.clock, listener)
+    return client
+
+
+class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
+    """kazoo's threads, with connections that leave no socket behind when they fail."""
+
+    def __init__(self, tls: ssl.SSLContext | None, patience: float) -> None:
+        super().__init__()
+        self._tls = tls
+        self._patience = patience
+
+    def create_connection(self, address: Any, hostname: Any = None, **_: object) -> socket.socket:
+        # kazoo would try one server for a whole session timeout: then it is too late for another.
+        connection = socket.create_connection(address, self._patience)
+        try:
+            connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            if self._tls is None:
+                return connection
+            return self._tls.wrap_socket(connection, server_hostname=hostname)
+        except BaseException:
+            connection.close()
+            raise
+
+
+class _Connection(ConnectionHandler):  # type: ignore[misc]
+    """kazoo's connection thread, with what it knows told to its listener."""
+
+    def __init__(self, client: Any, access: Access, clock: Clock, listener: Listener) -> None:
+        sasl = None if access.sasl is None else dict(access.sasl)
+        super().__init__(client, client._conn_retry.copy(), logger=_SILENT, sasl_options=sasl)
+        self._clock = clock
+        self._listener = listener
+        self._sent: dict[int | None, float] = {}
+
+    def _connect_attempt(self, host: Any, hostip: Any, port: Any, retry: Any) -> object:
+        if self._listener.over and not self.client._stopped.is_set():
+            return STOP_CONNECTING
+        try:
+            status = super()._connect_attempt(host, hostip, port, retry)
+        except Exception as error:  # kazoo lets its thread die of it
+            self._listener.failed(error)
+            return STOP_CONNECTING
+        if status is STOP_CONNECTING and self.client._stopped.is_set():
+            self._listener.closed()
+        return status
+
+    def _connect(self, host: Any, hostip: Any, port: Any) -> tuple[float, float]:
+        self._sent.clear()
+        sent_at = self._clock.now()
+        try:
+            read_timeout, connect_timeout = super()._connect(host, hostip, port)
+        except (AuthFailedError, SASLException, ConnectionDropped) as error:
+            self._listener.failed(error)
+            raise
+        self._listener.connected(read_timeout * 1.5 / 1000, sent_at)  # kazoo takes two thirds
+        return read_timeout, connect_timeout
+
+    def _submit(self, request: Any, timeout: Any, xid: int | None = None) -> None:
+        self._sent[xid] = self._clock.now()
+        super()._submit(request, timeout, xid)
+
+    def _read_header(self, timeout: Any) -> Any:
+        answer = super()._read_header(timeout)
+        sent_at = self._sent.pop(answer[0].xid, None)
+        if sent_at is not None:
+            self._listener.acknowledged(sent_at)
+        return answer
