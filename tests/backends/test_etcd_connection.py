@@ -20,7 +20,7 @@ from leaderlock.backends.base import Granted, Renewal, Settings
 from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.target import target_of
 from leaderlock.url import StoreURL
-from tests.backends.etcd_tools import attempt_at, backend_at, keys_of, queue_of, win
+from tests.backends.etcd_tools import attempt_at, backend_at, keys_of, leases_of, queue_of, win
 from tests.elector.tools import Record, eventually, lasts_at_most
 from tests.servers.certificates import Certificates
 from tests.servers.etcd import EtcdServer, encode
@@ -75,6 +75,16 @@ def test_hosts_are_taken_from_the_url_or_beside_it() -> None:
     assert hosts("etcd://a,b:1,[::1]:3") == (("a", 2379), ("b", 1), ("::1", 3))
     backend = connected("etcd://a:1", hosts=["b:2", "c"])
     assert backend._connection.target.hosts == (("b", 2), ("c", 2379))
+
+
+def test_the_environments_proxy_is_not_used(
+    own_etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in "http_proxy", "https_proxy", "grpc_proxy":
+        monkeypatch.setenv(name, "http://127.0.0.1:1")
+    backend = backend_at(own_etcd.url)
+    assert win(backend, attempt_at())
+    backend.close()
 
 
 # TLS
@@ -189,6 +199,7 @@ def test_a_user_without_the_right_is_refused() -> None:
                 (one if one.is_leader else other).resign()
                 record.wait("elected", 2)
                 assert other.leader() is not None
+        assert leases_of(server) == [], "the lease may not be revoked"
 
 
 def test_a_token_that_expires_is_renewed_and_its_watches_with_it() -> None:
@@ -209,6 +220,18 @@ def test_a_token_that_expires_is_renewed_and_its_watches_with_it() -> None:
         assert win(waiter, attempt_at(name="c"))
         for backend in leader, waiter:
             backend.close()
+
+
+def test_an_observer_logs_in_again_too() -> None:
+    """It sends no requests whose refusal would tell that the token is over."""
+    with EtcdServer(login=(USER, PASSWORD), token_ttl=1) as server:
+        observer, first, second = backend_at(server.url), threading.Event(), threading.Event()
+        observer.watch("e", first.set)
+        assert first.wait(10)
+        time.sleep(3.0)
+        observer.watch("f", second.set)
+        assert second.wait(10)
+        observer.close()
 
 
 def test_a_change_of_rights_is_survived() -> None:

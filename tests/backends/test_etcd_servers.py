@@ -11,6 +11,8 @@ import pytest
 
 from leaderlock import BackendUnavailable, LossReason
 from leaderlock.backends.base import Renewal
+from leaderlock.backends.etcd import EtcdBackend
+from leaderlock.backends.etcd.lease import SharedLease
 from tests.backends.etcd_tools import (
     TTL,
     attempt_at,
@@ -22,8 +24,9 @@ from tests.backends.etcd_tools import (
     win,
 )
 from tests.backends.store_peer import Peer
-from tests.elector.tools import ROOT, Record, eventually, in_child, lasts_at_most
+from tests.elector.tools import ROOT, Record, eventually, in_child, in_thread, lasts_at_most
 from tests.servers.etcd import EtcdCluster, EtcdServer
+from tests.servers.proxy import Proxy
 
 LONG = 10.0  # seconds: outlives the election of a new leader of etcd's own
 
@@ -108,6 +111,40 @@ def test_a_server_that_is_down_is_passed_over(etcd_cluster: EtcdCluster) -> None
     backend.close()
 
 
+def test_one_call_gets_past_a_frozen_server(
+    etcd_cluster: EtcdCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    frozen, last = etcd_cluster.followers()
+    url = etcd_cluster.url_at([frozen.port, last.port])
+    other, backend = backend_at(last.url), backend_at(url)
+    woken = threading.Event()
+    win(other, attempt_at())
+    backend.campaign(attempt_at(name="b", wake=woken.set))
+    win(backend, attempt_at("another", "c"))
+    eventually(lambda: backend._watcher._stream is not None)
+    time.sleep(0.2)
+    frozen.freeze()
+    with lasts_at_most(2.0):
+        assert backend.renew([attempt_at(name="b")]).outcomes == {"b": Renewal.RENEWED}
+    # Its watches went with it, and whoever waits was told to look: it was not the pings, of 13 s.
+    assert woken.wait(5)
+    # What queues an attempt is sent to one server only: otherwise one would carry it out late,
+    # and nobody would remember.
+    backend._connection._hosts.rotate(-1)
+    lease = backend._lease.alive(other._connection.talk())
+    monkeypatch.setattr(SharedLease, "alive", lambda self, talk: lease)
+    with pytest.raises(BackendUnavailable):
+        backend.campaign(attempt_at(name="d"))
+    backend.release(attempt_at(name="d"))
+    frozen.thaw()
+    assert "leaderlock/~/d" in keys_of(last)
+    frozen.probe()
+    time.sleep(0.5)
+    assert queue_of(last) == ["leaderlock/e/a", "leaderlock/e/b"]
+    backend.close()
+    other.close()
+
+
 def test_another_cluster_is_another_source(own_etcd: EtcdServer) -> None:
     ours = backend_at(own_etcd.url)
     source = ours.leader("e").source
@@ -184,24 +221,36 @@ def test_a_fork_leaves_the_leader_alone(own_etcd: EtcdServer) -> None:
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # of forks beside threads
 def test_a_child_can_have_a_client_of_its_own(own_etcd: EtcdServer) -> None:
-    backend = backend_at(own_etcd.url)
-    win(backend, attempt_at())
-    backend.watch("e", lambda: None)
+    """On connections of its own: gRPC would have two channels to one server share them."""
+    connections: list[int] = []
+    with Proxy(own_etcd.port) as proxy:
+        backend = backend_at(own_etcd.url_at(proxy.port))
+        win(backend, attempt_at())
+        backend.watch("e", lambda: None)
 
-    def work() -> None:
-        backend.abandon()
-        with elector_at(own_etcd.url) as elector:
-            assert not elector.wait_elected(0.5), "the parent leads"
-            assert queue_of(own_etcd)[0] == "leaderlock/e/a" and len(queue_of(own_etcd)) == 2
-        again = backend_at(own_etcd.url)
-        assert win(again, attempt_at("other", "child"))
-        again.close()
-        assert win(backend, attempt_at("third", "child"))
+        def look() -> None:
+            while not ended.wait(0.01):
+                connections.append(proxy.open_connections)
+
+        ended = threading.Event()
+        with in_thread(look):
+            assert in_child(lambda: _work_in_child(backend, proxy.port, own_etcd)) == ""
+            ended.set()
+        assert connections[0] == 1 and max(connections) >= 2
+        assert backend.renew([attempt_at()]).outcomes == {"a": Renewal.RENEWED}
+        assert keys_of(own_etcd) == ["leaderlock/e/a"]
         backend.close()
 
-    assert in_child(work) == ""
-    assert backend.renew([attempt_at()]).outcomes == {"a": Renewal.RENEWED}
-    assert keys_of(own_etcd) == ["leaderlock/e/a"]
+
+def _work_in_child(backend: EtcdBackend, port: int, server: EtcdServer) -> None:
+    backend.abandon()
+    with elector_at(server.url_at(port)) as elector:
+        assert not elector.wait_elected(0.5), "the parent leads"
+        assert queue_of(server)[0] == "leaderlock/e/a" and len(queue_of(server)) == 2
+    again = backend_at(server.url_at(port))
+    assert win(again, attempt_at("other", "child"))
+    again.close()
+    assert win(backend, attempt_at("third", "child"))
     backend.close()
 
 
@@ -211,16 +260,19 @@ def test_nothing_is_written_to_stderr(own_etcd: EtcdServer) -> None:
 import os, sys, time, warnings
 warnings.simplefilter("ignore", DeprecationWarning)
 from leaderlock import LeaderElector
-elector = LeaderElector(sys.argv[1], "e", ttl=6)
+elector, waiter = (LeaderElector(sys.argv[1], "e", ttl=6) for _ in range(2))
 unreachable = LeaderElector("etcd://127.0.0.1:1", "e", ttl=6)
 with elector:
     assert elector.wait_elected(20)
     unreachable.start()
+    waiter.start()
+    assert not waiter.wait_elected(0.5)
     for _ in range(3):
         if os.fork() == 0:
             sys.exit(0)
         assert os.wait()[1] == 0
     unreachable.stop(0.1)
+    waiter.stop()
     print("led")
 """
     done = subprocess.run(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 import traceback
 from typing import Any
 
@@ -17,6 +18,7 @@ from leaderlock import (
     LeaderElector,
     connect,
 )
+from leaderlock.backends.redis.connection import Line
 from leaderlock.backends.redis.target import Kind, target_of
 from leaderlock.url import StoreURL
 from tests.backends.test_redis import attempt_at, backend_at, keys_of, win
@@ -253,6 +255,23 @@ def test_tls_with_a_clients_certificate(
         nobody = LeaderElector(server.url, "e", ttl=3, ca=ours["ca"])
         with nobody, pytest.raises(BackendRefused, match="no TLS with"):
             nobody.wait_elected(10)
+
+
+def test_a_missing_certificate_is_noticed_also_by_a_client_that_is_slow(
+    certificates: Certificates, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes when the server has refused it already, and sees no more than an end."""
+    send = Line.send_packed_command
+
+    def send_late(line: Line, *arguments: Any, **options: Any) -> None:
+        time.sleep(0.2)
+        send(line, *arguments, **options)
+
+    monkeypatch.setattr(Line, "send_packed_command", send_late)
+    with RedisServer(certificates=certificates) as server:
+        elector = LeaderElector(server.url, "e", ttl=5, ca=str(certificates.ca))
+        with elector, pytest.raises(BackendRefused, match="no TLS with"):
+            elector.wait_elected(10)
 
 
 def test_a_certificate_for_another_name_is_refused(certificates: Certificates) -> None:

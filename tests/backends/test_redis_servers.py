@@ -13,6 +13,7 @@ from redis.sentinel import Sentinel
 
 from leaderlock import BackendRefused, BackendUnavailable, LeaderElector, connect
 from leaderlock.backends.base import Granted, Renewal, Waiting
+from leaderlock.backends.redis import RedisBackend
 from tests.backends.test_redis import attempt_at, backend_at, elector_at, keys_of, win
 from tests.elector.tools import Record, eventually, lasts_at_most
 from tests.servers.process import wait_until
@@ -82,9 +83,9 @@ def test_replicas_have_to_confirm_when_asked_to(own_redis: RedisServer) -> None:
         backend.close()
 
 
-def _campaign(backend: object) -> object:
+def _campaign(backend: RedisBackend, election: str = "e") -> object:
     with contextlib.suppress(BackendUnavailable):
-        return backend.campaign(attempt_at())  # type: ignore[attr-defined]
+        return backend.campaign(attempt_at(election))
     return None
 
 
@@ -143,6 +144,23 @@ def test_sentinels_that_are_dead_or_silent_are_passed_over(own_redis: RedisServe
         for _ in range(2):  # the place is known, then it is not
             with lasts_at_most(1.0), pytest.raises(BackendUnavailable):
                 backend.campaign(attempt_at())
+        backend.close()
+
+
+def test_the_sentinels_are_asked_again_when_the_primary_has_become_a_replica(
+    own_redis: RedisServer,
+) -> None:
+    """Also when nobody has cut the connections to it."""
+    with RedisSentinel(own_redis) as sentinel, RedisServer() as other:
+        backend = backend_at(sentinel.url)
+        win(backend, attempt_at())
+        sentinel.freeze()  # or it makes good what follows
+        own_redis.call("REPLICAOF", "127.0.0.1", str(other.port))
+        with pytest.raises(BackendUnavailable, match="READONLY|read only"):
+            backend.campaign(attempt_at("new"))
+        with pytest.raises(BackendUnavailable, match=f"127.0.0.1:{sentinel.port}"):
+            backend.campaign(attempt_at("new"))
+        sentinel.thaw()
         backend.close()
 
 
@@ -245,6 +263,44 @@ def test_a_node_that_is_silent_does_not_hold_up_the_renewals_at_the_others(
     assert set(outcomes.values()) == {Renewal.RENEWED}
     cluster.wait_until_whole()
     assert len(backend.renew(attempts).outcomes) == 30
+    backend.close()
+
+
+def test_a_node_that_is_cut_off_from_the_others_is_not_asked_for_ever(
+    cluster: RedisCluster,
+) -> None:
+    """It says so itself; the others may have replaced it."""
+    backend = backend_at(cluster.url, timeout=0.6)
+    win(backend, attempt_at("cut off"))
+    win(backend, attempt_at("cut off"))
+    alone = cluster.node_of("{leaderlock:cut%20off}:leader")
+    others = [node for node in cluster.nodes if node is not alone]
+    for node in others:
+        node.freeze()
+    wait_until(
+        lambda: "cluster_state:fail" in str(alone.call("CLUSTER", "INFO")),
+        30,
+        lambda: "it does not notice",
+    )
+    with pytest.raises(BackendUnavailable, match="cluster is down"):
+        backend.renew([attempt_at("cut off")])
+    with pytest.raises(BackendUnavailable, match="|".join(str(node.port) for node in others)):
+        backend.renew([attempt_at("cut off")])
+    for node in others:
+        node.thaw()
+    cluster.wait_until_whole()
+    eventually(lambda: isinstance(_campaign(backend, "cut off"), Granted))
+    backend.release(attempt_at("cut off"))
+    backend.close()
+
+
+def test_nodes_that_are_gone_are_passed_over(cluster: RedisCluster) -> None:
+    with RedisServer() as gone:
+        port = gone.port
+    backend = backend_at(f"redis+cluster://127.0.0.1:{port},127.0.0.1:{cluster.nodes[2].port}")
+    with pytest.raises(BackendUnavailable):
+        backend.leader("e")
+    assert backend.leader("e").payload is None
     backend.close()
 
 

@@ -96,7 +96,7 @@ def renewal(backend: ZooKeeperBackend, attempt: Attempt) -> Renewal | None:
 
 
 def node_of(backend: ZooKeeperBackend, attempt: Attempt) -> str:
-    node = backend._places[attempt.attempt_id].node
+    node = backend._places.held[attempt.attempt_id].node
     assert node is not None
     return node.path
 
@@ -282,26 +282,37 @@ def test_tokens_rise_and_the_source_stays_when_all_nodes_are_deleted(
     assert {granted.source for granted in grants} == {make().leader(election).source}
 
 
+def test_who_waits_knows_the_source_too(server: ZooKeeperServer, make: MakeBackend) -> None:
+    """It may be the first to make the nodes again."""
+    leader, waiter, led = make(), make(), new_attempt()
+    waiting = new_attempt(led.election)
+    source = win(leader, led).source
+    assert isinstance(waiter.campaign(waiting), Waiting)
+    operate(server.port, lambda c: c.delete(f"/{NAMESPACE}", recursive=True))
+    assert win(waiter, waiting).source == source
+    assert make().leader(led.election).source == source
+
+
 def test_an_observer_outlives_the_deletion_of_all_nodes(
     server: ZooKeeperServer, make: MakeBackend
 ) -> None:
     candidate, observer, election = make(), make(), uuid.uuid4().hex
     woken = threading.Event()
     forget = observer.watch(election, woken.set)
+
+    def must_see(change: Callable[[], object], payload: bytes | None) -> None:
+        woken.clear()
+        change()
+        while not (observer.leader(election).payload == payload and woken.is_set()):
+            assert woken.wait(SOON), "not woken"
+
     for _ in range(2):
         attempt = new_attempt(election)
-        seen = observer.leader(election)
-        assert seen.payload is None
-        for change, payload in ("win", b"payload"), ("delete", None):
-            woken.clear()
-            if change == "win":
-                win(candidate, attempt)
-            else:
-                operate(server.port, lambda c: c.delete(f"/{NAMESPACE}", recursive=True))
-            end = time.monotonic() + SOON
-            while observer.leader(election).payload != payload:
-                assert woken.wait(end - time.monotonic()), f"not woken by {change}"
-                woken.clear()
+        assert observer.leader(election).payload is None
+        must_see(lambda: win(candidate, attempt), b"payload")  # noqa: B023
+        must_see(
+            lambda: operate(server.port, lambda c: c.delete(f"/{NAMESPACE}", recursive=True)), None
+        )
         candidate.release(attempt)
     forget()
 
@@ -339,13 +350,32 @@ def test_a_second_creation_is_left_with_the_first(
     """The first one arrives after it has been looked for, but before the second."""
     backend, attempt = make(), new_attempt()
     win(backend, attempt)
-    place = backend._places[attempt.attempt_id]
+    place = backend._places.held[attempt.attempt_id]
     spare = session_of(backend).client.create(place.stem, b"", ephemeral=True, sequence=True)
     place.node = None
     granted = win(backend, attempt)
     assert not operate(server.port, lambda c: c.exists(spare))
     reading = backend.leader(attempt.election)
     assert (reading.token, len(children(server, attempt))) == (granted.token, 1)
+
+
+def test_a_node_of_a_session_that_was_given_up_is_not_taken_over(
+    server: ZooKeeperServer, make: MakeBackend
+) -> None:
+    """It would vanish under the leader's feet."""
+    backend, attempt = make(), new_attempt()
+    make_election(backend, attempt)
+    old = KazooClient(f"127.0.0.1:{server.port}")
+    old.start()
+    try:
+        path = f"/{NAMESPACE}/{attempt.election}/{attempt.attempt_id}-n_"
+        before = old.create(path, b"", ephemeral=True, sequence=True)
+        win(backend, attempt)
+        assert node_of(backend, attempt) != before
+        assert not old.exists(before), "it would stand in the way"
+    finally:
+        old.stop()
+        old.close()
 
 
 def test_a_late_creation_dies_with_the_session_that_nobody_needs(
@@ -382,7 +412,7 @@ def test_a_late_creation_is_deleted_where_others_need_the_session(
         proxy.drop_replies(after=given_up.attempt_id.encode())
         with pytest.raises(BackendUnavailable):
             backend.campaign(given_up)
-        place = backend._places[given_up.attempt_id]
+        place = backend._places.held[given_up.attempt_id]
         proxy.pass_on()
         until_answered(harness, lambda: backend.release(given_up))
         assert not children(server, given_up)
@@ -416,7 +446,7 @@ def test_a_release_that_was_not_heard_is_made_good_without_being_asked(
     for _ in range(2):
         outcome = until_answered(ZooKeeperHarness(server), lambda: renewal(backend, unneeded))
         assert outcome is Renewal.RENEWED
-    until(lambda: attempt.attempt_id not in backend._places, SOON, "looked for all the time")
+    until(lambda: attempt.attempt_id not in backend._places.held, SOON, "looked for all the time")
 
 
 def test_nothing_is_asked_for_without_a_connection(
@@ -612,7 +642,7 @@ def test_two_hundred_terms_leave_nothing(server: ZooKeeperServer, make: MakeBack
             threading.active_count(),
             len(list(Path("/proc/self/fd").iterdir())),
             *(number(server, name) for name in counters),
-            len(backend._places),
+            len(backend._places.held),
         )
 
     cycle()
@@ -707,6 +737,21 @@ def test_reconnecting_does_not_back_off_for_long(
     assert session_of(backend).client._connection.retry_sleeper.max_delay == 1.0
 
 
+def test_a_server_that_says_nothing_is_passed_over(
+    server: ZooKeeperServer, make: MakeBackend
+) -> None:
+    """kazoo would wait for a share of the session timeout, here 15 s."""
+    with Proxy(server.port) as silent:
+        silent.hold()
+        for _ in range(4):  # their order is random
+            backend = make(
+                request_timeout=1.5, at=f"{server.url_at(silent.port)},127.0.0.1:{server.port}"
+            )
+            began = time.monotonic()
+            until_answered(ZooKeeperHarness(server), lambda: backend.leader("x"))  # noqa: B023
+            assert time.monotonic() - began < 6
+
+
 def test_kazoo_is_not_heard(
     server: ZooKeeperServer, make: MakeBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -733,7 +778,9 @@ def test_a_child_says_nothing_on_the_sessions_connection(make: MakeBackend) -> N
     if pid == 0:
         status = 1
         try:
+            inherited = session_of(backend).client._connection._socket
             backend.abandon()
+            assert inherited.fileno() == -1
             other = new_attempt(attempt.election)
             waits = isinstance(backend.campaign(other), Waiting)  # over a session of its own
             backend.close()

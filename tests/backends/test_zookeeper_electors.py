@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 import uuid
 from collections.abc import Iterator
 
 import pytest
+from kazoo.exceptions import NotEmptyError
 
 from leaderlock import LeaderElector, LossReason, connect
 from leaderlock.backends.base import Attempt, Granted, Renewal, Settings
@@ -164,8 +166,9 @@ def test_an_operator_deletes_everything(server: ZooKeeperServer, election: str) 
     with Terms(server.url, election) as terms, Terms(server.url, election) as other:
         until(lambda: bool(terms.elected or other.elected), PATIENCE, "nobody leads")
         until(lambda: len(queue(server, election)) == 2, PATIENCE, "nobody queues")
-        operate(server.port, lambda c: c.delete("/leaderlock", recursive=True))
-        until(lambda: len(terms.elected + other.elected) == 2, PATIENCE, "nobody leads any more")
+        with contextlib.suppress(NotEmptyError):  # they were quicker
+            operate(server.port, lambda c: c.delete("/leaderlock", recursive=True))
+        until(lambda: len(terms.elected + other.elected) >= 2, PATIENCE, "nobody leads any more")
         must_rise(*sorted(terms.elected + other.elected, key=lambda term: int(term.token)))
 
 
@@ -282,6 +285,28 @@ def renewal(backend: ZooKeeperBackend, attempt: Attempt) -> Renewal | None:
     return backend.renew([attempt]).outcomes.get(attempt.attempt_id)
 
 
+def test_a_silent_server_of_an_ensemble_is_left(election: str) -> None:
+    """kazoo would stay for a third to two thirds of the session timeout, here 20 s."""
+    with ZooKeeperCluster() as cluster:
+        followers = cluster.followers()
+        backend = ZooKeeperBackend.from_url(
+            StoreURL.parse(cluster.url_at(node.port for node in followers)),
+            Settings(ttl=20.0, request_timeout=1.0),
+        )
+        attempt = Attempt(election, uuid.uuid4().hex, b"", lambda: None)
+        harness = ZooKeeperHarness(followers[0])
+        assert isinstance(until_answered(harness, lambda: backend.campaign(attempt)), Granted)
+        assert backend._connection.session is not None
+        port = backend._connection.session.client._connection._socket.getpeername()[1]
+        (silent,) = (node for node in followers if node.port == port)
+        silent.freeze()
+        began = time.monotonic()
+        outcome = until_answered(harness, lambda: renewal(backend, attempt))
+        assert outcome is Renewal.RENEWED
+        assert time.monotonic() - began < 6
+        backend.close()
+
+
 def test_an_ensemble_loses_its_leader_its_majority_and_everything(election: str) -> None:
     with ZooKeeperCluster() as cluster, Terms(cluster.url, election, 4.0) as terms:
         last = terms.wait_elected(1)
@@ -296,23 +321,6 @@ def test_an_ensemble_loses_its_leader_its_majority_and_everything(election: str)
         last = terms.elected[-1]
         killed.start()
 
-        # Frozen, whoever we talk to: the others are asked before the belief ends.
-        until(lambda: terms.elector.is_leader, PATIENCE, "nobody leads")
-        backend = terms.elector._client.runtime().backend
-        assert isinstance(backend, ZooKeeperBackend) and backend._connection.session is not None
-        client = backend._connection.session.client
-        port = client._connection._socket.getpeername()[1]
-        (frozen,) = (node for node in cluster.nodes if node.port == port)
-        frozen.freeze()
-        until(
-            lambda: client.connected and client._connection._socket.getpeername()[1] != port,
-            4.0 * 0.6,
-            "it stays with a server that is silent",
-        )
-        frozen.thaw()
-        until(lambda: terms.elector.is_leader, PATIENCE, "nobody leads")
-        last = terms.elected[-1]
-
         # A server that is cut off from the others still answers readings and pings for a while,
         # as if nothing had happened. What proves a term has to fail.
         follower = cluster.followers()[0]
@@ -323,7 +331,7 @@ def test_an_ensemble_loses_its_leader_its_majority_and_everything(election: str)
         harness = ZooKeeperHarness(follower)
         assert isinstance(until_answered(harness, lambda: backend.campaign(attempt)), Granted)
         assert renewal(backend, attempt) is Renewal.RENEWED
-        place = backend._places[attempt.attempt_id]
+        place = backend._places.held[attempt.attempt_id]
         assert place.node is not None
         count = len(terms.elected)
         for node in cluster.nodes:

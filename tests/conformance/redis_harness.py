@@ -20,6 +20,10 @@ class RedisHarness(BackendHarness):
     tests of its own.
     """
 
+    # A little more than the default: there is a server to be scheduled as well.
+    short_ttl = 1.5
+    short_timeout = 0.3
+
     def __init__(self, store: RedisServer | RedisCluster) -> None:
         super().__init__()
         self._store = store

@@ -26,8 +26,8 @@ T = TypeVar("T")
 class ZooKeeperHarness(BackendHarness):
     """A real server, to be frozen and killed."""
 
-    short_ttl = 1.5
-    short_timeout = 0.3
+    short_ttl = 2.0
+    short_timeout = 0.4
 
     def __init__(self, server: ZooKeeperServer) -> None:
         super().__init__()

@@ -47,4 +47,4 @@ def test_what_it_brings_itself_cannot_be_given_beside_it(ready: redis.Redis) -> 
 )
 def test_something_else_in_its_place_is_refused(keyword: str) -> None:
     with pytest.raises(ConfigurationError, match=keyword):
-        connect(**{keyword: object()})
+        connect(None, **{keyword: object()})

@@ -1,10 +1,9 @@
 """HTTP for python-consul, in place of its own, which neither of its two packages gets right.
 
 python-consul 1.1 sends requests without a timeout (cablehead/python-consul#45) and the ACL token in
-the URL; py-consul 1.8 waits 30 s, and raises TypeError for a timeout of one call
-(criteo/py-consul#118). Both let environment variables override what they are given. Here every
-request ends by a deadline, is sent once, never to a proxy or after a redirect, and carries the
-token in a header.
+the URL; py-consul 1.8 waits 30 s (criteo/py-consul#118), and kv.get(connections_timeout=) raises
+TypeError. Both let environment variables override what they are given. Here every request ends by
+a deadline, is sent once, never to a proxy or after a redirect, and has the token in a header.
 """
 
 from __future__ import annotations

@@ -74,10 +74,10 @@ class SharedLease:
 
     def end(self, talk: Talk) -> None:
         """Revoke it, with all keys under it, and grant none any more."""
-        granted = self._granting.acquire(timeout=talk.left)
+        nobody_asks = self._granting.acquire(timeout=talk.left)
         self._closed = True
-        numbers = (self.number, 0 if granted else self._next)
-        if granted:
+        numbers = (self.number, 0 if nobody_asks else self._next)
+        if nobody_asks:
             self._granting.release()
         for number in filter(None, numbers):
             with suppress(BackendUnavailable, BackendRefused, LeaseGone):  # then it runs out

@@ -44,6 +44,7 @@ _CHANNEL = {
     # Otherwise a forked child would be given the connection of its parent.
     "grpc.use_local_subchannel_pool": 1,
     "grpc.enable_retries": 0,
+    "grpc.enable_http_proxy": 0,  # of the environment: meant for other traffic
     # The defaults grow to 20 s for a try to connect, and to two minutes between two.
     "grpc.initial_reconnect_backoff_ms": 100,
     "grpc.min_reconnect_backoff_ms": 2_000,

@@ -86,8 +86,9 @@ class _Stream:
         watch, at_once = self._asked.popleft()
         watch.number = answer.watch_id
         self._watches[answer.watch_id] = watch
-        if watch not in wanted:  # meanwhile
+        if watch not in wanted:  # any more
             self.cancel(watch)
+            return None
         return watch if at_once else None
 
 

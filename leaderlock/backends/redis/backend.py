@@ -151,16 +151,13 @@ class RedisBackend(Backend):
 
     def leader(self, election: str) -> Reading:
         keys = self._keys(election)
-        record, ttl_ms, fence = (
-            answer.get()
-            for answer in self._servers.ask(
-                [
-                    Request(keys.slot, ("HMGET", keys.leader, "id", "token", "meta")),
-                    Request(keys.slot, ("PTTL", keys.leader)),
-                    Request(keys.slot, ("GET", keys.fence)),
-                ]
-            )
+        commands: tuple[Command, ...] = (
+            ("HMGET", keys.leader, "id", "token", "meta"),
+            ("PTTL", keys.leader),
+            ("GET", keys.fence),
         )
+        answers = self._servers.ask([Request(keys.slot, command) for command in commands])
+        record, ttl_ms, fence = (answer.get() for answer in answers)
         attempt_id, token, payload = record
         if attempt_id is None:
             return Reading(token=_number(fence or b"0"), source=self._source)

@@ -83,13 +83,14 @@ class Subscriber:
         """Have every channel subscribed that somebody waits for; does not wait for that."""
         with self._lock:
             if self._thread is None and not self._closed.is_set():
-                self._bell = socket.socketpair()
-                for end in self._bell:
+                bell = socket.socketpair()
+                for end in bell:
                     end.setblocking(False)
-                self._thread = threading.Thread(
-                    target=self._run, args=(self._bell,), name="leaderlock-redis", daemon=True
+                thread = threading.Thread(
+                    target=self._run, args=(bell,), name="leaderlock-redis", daemon=True
                 )
-                self._thread.start()
+                thread.start()
+                self._bell, self._thread = bell, thread
         self._ring_bell()
 
     def close(self) -> None:

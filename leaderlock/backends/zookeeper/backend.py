@@ -22,12 +22,8 @@ What it does not promise:
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Mapping, Sequence
-from functools import partial
 from typing import Any, ClassVar, Self
-
-from kazoo.exceptions import NoNodeError
 
 from leaderlock.backends.base import (
     Attempt,
@@ -43,8 +39,8 @@ from leaderlock.backends.wakes import Wakes
 from leaderlock.backends.zookeeper.access import OPTIONS, Access, access_of
 from leaderlock.backends.zookeeper.connection import Connection, Talk
 from leaderlock.backends.zookeeper.nodes import Claim, Nodes
-from leaderlock.backends.zookeeper.places import Candidate, Place
-from leaderlock.backends.zookeeper.session import Session
+from leaderlock.backends.zookeeper.place import Candidate, Place
+from leaderlock.backends.zookeeper.places import Places
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.url import Option, StoreURL
@@ -79,8 +75,7 @@ class ZooKeeperBackend(Backend):
 
     def _forget(self) -> None:
         self._wakes = Wakes()  # by the path of the node that is watched
-        self._lock = threading.Lock()  # guards what follows
-        self._places: dict[str, Place] = {}  # by attempt id
+        self._places = Places(self._nodes, self._connection, self.settings.request_timeout)
 
     @classmethod
     def limits(cls, url: StoreURL) -> Capabilities:
@@ -97,18 +92,19 @@ class ZooKeeperBackend(Backend):
 
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
         with self._connection.talk() as talk:
-            session, place = talk.session, self._enter(talk, attempt)
+            session, place = talk.session, self._places.enter(talk, attempt)
             for _ in range(_MOST_LOOKS):  # nodes may vanish while we look
                 ahead = self._nodes.line_up(talk, attempt, place)
                 if ahead is None:
                     continue
+                source = self._nodes.find_source(talk)  # who waits has to know it, too
                 if self._has_to_wait(talk, attempt, place, ahead):
                     return Waiting()
                 if session.unheard_for(self.settings.clock.now()) > _MOST_UNHEARD * session.ttl:
                     # First, but not to be believed for long: after a pause of this process, say.
                     # What has just been asked will count at the next look.
                     return Waiting(retry_after=session.ttl / 8)
-                source, sent_at = self._nodes.find_source(talk), self.settings.clock.now()
+                sent_at = self.settings.clock.now()
                 node = self._nodes.confirm(talk, attempt, place)
                 if node is not None:
                     return Granted(
@@ -123,7 +119,7 @@ class ZooKeeperBackend(Backend):
         outcomes: dict[str, Renewal] = {}
         claims: dict[str, Claim] = {}
         for attempt in attempts:
-            place = self._places.get(attempt.attempt_id)
+            place = self._places.held.get(attempt.attempt_id)
             if place is None or place.is_leaving:
                 outcomes[attempt.attempt_id] = Renewal.TAKEN
             elif place.session.over:
@@ -138,7 +134,7 @@ class ZooKeeperBackend(Backend):
             with self._connection.talk(session) as talk:
                 sent_at = self.settings.clock.now()
                 outcomes |= self._nodes.prove(talk, claims)
-                self._sweep(session)
+                self._places.sweep(session)
         except (BackendUnavailable, BackendRefused):
             if not session.over:
                 raise
@@ -146,16 +142,7 @@ class ZooKeeperBackend(Backend):
         return Renewed(outcomes=outcomes, ttl=session.ttl, sent_at=session.proved_at(sent_at))
 
     def release(self, attempt: Attempt) -> None:
-        place = self._places.get(attempt.attempt_id)
-        if place is None:
-            return  # nothing was ever asked for
-        place.is_leaving = True
-        place.stop_waiting()
-        if place.session.over:
-            self._must_be_gone(place, self.settings.request_timeout)
-        else:
-            with self._connection.talk(place.session) as talk:
-                self._withdraw(talk, place)
+        self._places.leave(attempt)
 
     def leader(self, election: str) -> Reading:
         parent = self._nodes.parent(election)
@@ -193,25 +180,9 @@ class ZooKeeperBackend(Backend):
         self._wakes.ring_all()
         session = self._connection.session
         if session is not None and not session.over:
-            self._sweep(session)
+            self._places.sweep(session)
 
     # To lead
-
-    def _enter(self, talk: Talk, attempt: Attempt) -> Place:
-        """The attempt's place, a new one if the old one ended with its session."""
-        with self._lock:
-            if talk.session.over:  # given up meanwhile, because nobody else used it
-                raise BackendUnavailable("the session with ZooKeeper has ended")
-            place = self._places.get(attempt.attempt_id)
-            if place is None or place.session is not talk.session:
-                if place is not None:
-                    place.stop_waiting()
-                place = Place(
-                    attempt.attempt_id, self._nodes.parent(attempt.election), talk.session
-                )
-                self._places[attempt.attempt_id] = place
-            place.is_leaving = False
-            return place
 
     def _has_to_wait(
         self, talk: Talk, attempt: Attempt, place: Place, ahead: list[Candidate]
@@ -224,72 +195,3 @@ class ZooKeeperBackend(Backend):
                 return True
         place.stop_waiting()
         return False
-
-    # To let go
-
-    def _withdraw(self, talk: Talk, place: Place) -> None:
-        """Delete the attempt's node, and see to it that none of its nodes comes later.
-
-        A request that the client has given up may still be carried out: it lies in the buffers of
-        a server that stood still. The end of the session is certain to come after it. Where other
-        attempts need the session, such nodes are swept away when they appear.
-        """
-        is_settled = place.is_settled
-        if not is_settled and self._gives_up(place.session):
-            self._must_be_gone(place, talk.left)
-            return
-        self._nodes.withdraw(talk, place)
-        if is_settled:
-            self._forget_place(place)
-        self._gives_up(place.session)
-
-    def _gives_up(self, session: Session) -> bool:
-        """End the session if nobody needs it, and something unwanted may still come over it."""
-        with self._lock:
-            left = [place for place in self._places.values() if place.session is session]
-            if all(p.is_leaving for p in left) and not all(p.is_settled for p in left):
-                session.close()
-            return session.over
-
-    def _must_be_gone(self, place: Place, patience: float) -> None:
-        """Of a session that is over: nothing is left of the attempt once the servers know."""
-        if not place.session.is_gone():
-            place.session.close(patience)
-        if not place.session.is_gone():
-            raise BackendUnavailable("ZooKeeper has not confirmed the end of the session")
-        self._forget_place(place)
-
-    def _sweep(self, session: Session) -> None:
-        """Delete what is still there, or only now, of attempts that have been released.
-
-        Nobody else may ask any more: the core gives up a release when the lease has certainly run
-        out, but a session survives an outage of the ensemble of any length.
-        """
-        with self._lock:
-            places = list(self._places.values())
-        for place in places:
-            if not place.is_leaving:
-                continue
-            if place.session.is_gone():
-                self._forget_place(place)
-            elif place.session is session:
-                children = session.client.get_children_async(place.parent)
-                children.rawlink(partial(self._delete_own, place, place.is_settled))
-
-    def _delete_own(self, place: Place, was_settled: bool, children: Any) -> None:
-        """On kazoo's thread; waits for nothing."""
-        own = [
-            path
-            for child in children.value or ()
-            if (path := f"{place.parent}/{child}").startswith(place.stem)
-        ]
-        for path in own:
-            place.session.client.delete_async(path)
-        seen = children.successful() or isinstance(children.exception, NoNodeError)
-        if seen and was_settled and not own:
-            self._forget_place(place)
-
-    def _forget_place(self, place: Place) -> None:
-        with self._lock:
-            if self._places.get(place.attempt_id) is place:
-                del self._places[place.attempt_id]

@@ -5,7 +5,7 @@
   that is missing): here the reason is told.
 * The negotiated session timeout is a local variable of it, and so is when it pings.
 * TLS connections that fail leave their sockets open.
-* Its reconnecting backs off to an hour, and one server is tried for a whole session timeout.
+* Its reconnecting backs off to an hour, and one server is tried for a whole session timeout, twice.
 * It logs requests, credentials among them, at level DEBUG.
 """
 
@@ -18,7 +18,7 @@ from typing import Any, Protocol
 
 from kazoo.client import KazooClient
 from kazoo.exceptions import AuthFailedError, ConnectionDropped, SASLException
-from kazoo.handlers.threading import SequentialThreadingHandler
+from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
 from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
 
 from leaderlock.backends.base import Settings
@@ -28,6 +28,7 @@ from leaderlock.clock import Clock
 # Outside of the tree of loggers: nothing that anybody configures makes it speak.
 _SILENT = logging.Logger("kazoo", logging.CRITICAL + 1)
 _LONGEST_BACKOFF = 1.0
+_SHORTEST_HANDSHAKE = 1.0
 
 
 class Listener(Protocol):
@@ -63,7 +64,9 @@ def make_client(access: Access, settings: Settings, listener: Listener) -> Kazoo
         command_retry={"max_tries": 0},
         logger=_SILENT,
     )
-    client._connection = _Connection(client, access, settings.clock, listener)
+    client._connection = _Connection(
+        client, access, settings.clock, settings.request_timeout, listener
+    )
     return client
 
 
@@ -91,9 +94,12 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
 class _Connection(ConnectionHandler):  # type: ignore[misc]
     """kazoo's connection thread, with what it knows told to its listener."""
 
-    def __init__(self, client: Any, access: Access, clock: Clock, listener: Listener) -> None:
+    def __init__(
+        self, client: Any, access: Access, clock: Clock, patience: float, listener: Listener
+    ) -> None:
         sasl = None if access.sasl is None else dict(access.sasl)
         super().__init__(client, client._conn_retry.copy(), logger=_SILENT, sasl_options=sasl)
+        self._patience = max(_SHORTEST_HANDSHAKE, patience)
         self._clock = clock
         self._listener = listener
         self._sent: dict[int | None, float] = {}
@@ -115,11 +121,14 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         sent_at = self._clock.now()
         try:
             read_timeout, connect_timeout = super()._connect(host, hostip, port)
-        except (AuthFailedError, SASLException, ConnectionDropped) as error:
+        except (AuthFailedError, SASLException, ConnectionDropped, KazooTimeoutError) as error:
             self._listener.failed(error)
             raise
         self._listener.connected(read_timeout * 1.5 / 1000, sent_at)  # kazoo takes two thirds
         return read_timeout, connect_timeout
+
+    def _invoke(self, timeout: float, request: Any, xid: Any = None) -> Any:
+        return super()._invoke(min(timeout, self._patience), request, xid)
 
     def _submit(self, request: Any, timeout: Any, xid: int | None = None) -> None:
         self._sent[xid] = self._clock.now()

@@ -20,7 +20,7 @@ from leaderlock.backends.base import Attempt, Reading, Renewal
 from leaderlock.backends.layout import key_part, pack, unpack
 from leaderlock.backends.zookeeper.access import Access
 from leaderlock.backends.zookeeper.connection import Talk
-from leaderlock.backends.zookeeper.places import Candidate, Node, Place, queue_of
+from leaderlock.backends.zookeeper.place import Candidate, Node, Place, queue_of
 from leaderlock.errors import BackendUnavailable, ConfigurationError
 
 _SOURCE = "zookeeper:"

@@ -1,94 +1,126 @@
-"""Who stands in the queue of an election, and what is known of our own places in it."""
+"""The places of a client in all queues, and how they are given up so that nothing is left."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+import threading
+from functools import partial
+from typing import Any
 
-from kazoo.exceptions import ConnectionLoss, SessionExpiredError
+from kazoo.exceptions import NoNodeError
 
+from leaderlock.backends.base import Attempt
+from leaderlock.backends.zookeeper.connection import Connection, Talk
+from leaderlock.backends.zookeeper.nodes import Nodes
+from leaderlock.backends.zookeeper.place import Place
 from leaderlock.backends.zookeeper.session import Session
-from leaderlock.errors import BackendRefused
-
-_NAME = re.compile(r"([A-Za-z0-9-]+)-n_(-?[0-9]{10,})")
+from leaderlock.errors import BackendUnavailable
 
 
-class Candidate(NamedTuple):
-    """A node of the queue. They sort in the order in which they lead."""
-
-    number: int
-    attempt_id: str
-    path: str
-
-
-class Node(NamedTuple):
-    """A node of our own.
+class Places:
+    """The places that attempts have, or have had as long as something of them may be there.
 
     Attributes:
-        czxid: the transaction that created it: the fencing token.
-        version: of its value, as we have written it.
+        held: by attempt id.
     """
 
-    path: str
-    czxid: int
-    version: int
+    def __init__(self, nodes: Nodes, connection: Connection, request_timeout: float) -> None:
+        self.held: dict[str, Place] = {}
+        self._nodes = nodes
+        self._connection = connection
+        self._request_timeout = request_timeout
+        self._lock = threading.Lock()  # for changes of `held`, and of who needs a session
 
+    def enter(self, talk: Talk, attempt: Attempt) -> Place:
+        """The attempt's place, a new one if the old one ended with its session."""
+        with self._lock:
+            if talk.session.over:  # given up meanwhile, because nobody else used it
+                raise BackendUnavailable("the session with ZooKeeper has ended")
+            place = self.held.get(attempt.attempt_id)
+            if place is None or place.session is not talk.session:
+                if place is not None:
+                    place.stop_waiting()
+                parent = self._nodes.parent(attempt.election)
+                place = Place(attempt.attempt_id, parent, talk.session)
+                self.held[attempt.attempt_id] = place
+            place.is_leaving = False
+            return place
 
-@dataclass(slots=True, eq=False)
-class Place:
-    """An attempt's place in the queue, over the session that it was taken with.
+    def leave(self, attempt: Attempt) -> None:
+        """Take back all that the store holds of an attempt. May be repeated."""
+        place = self.held.get(attempt.attempt_id)
+        if place is None:
+            return  # nothing was ever asked for
+        place.is_leaving = True
+        place.stop_waiting()
+        if place.session.over:
+            self._must_be_gone(place, self._request_timeout)
+        else:
+            with self._connection.talk(place.session) as talk:
+                self._withdraw(talk, place)
 
-    Attributes:
-        parent: the election's node.
-        node: None while none is known.
-        unheard: creations whose answer did not come in time. They may still be carried out.
-        is_leaving: the attempt was released; only its nodes may still be there.
-        stop_waiting: forget the node in front.
-    """
+    def _withdraw(self, talk: Talk, place: Place) -> None:
+        """Delete the attempt's node, and see to it that none of its nodes comes later.
 
-    attempt_id: str
-    parent: str
-    session: Session
-    node: Node | None = None
-    unheard: list[Any] = field(default_factory=list)
-    is_leaving: bool = False
-    stop_waiting: Callable[[], None] = lambda: None
-
-    @property
-    def stem(self) -> str:
-        """The path to create; the servers append a number.
-
-        The attempt id stands first, as in the recipe of ZooKeeper's own documentation: so a
-        candidate finds its node even if it never heard the answer to its creation.
+        A request that the client has given up may still be carried out: it lies in the buffers of
+        a server that stood still. The end of the session is certain to come after it. Where other
+        attempts need the session, such nodes are swept away when they appear.
         """
-        return f"{self.parent}/{self.attempt_id}-n_"
+        is_settled = place.is_settled
+        if not is_settled and self._gives_up(place.session):
+            self._must_be_gone(place, talk.left)
+            return
+        self._nodes.withdraw(talk, place)
+        if is_settled:
+            self._forget_place(place)
+        self._gives_up(place.session)
 
-    @property
-    def is_settled(self) -> bool:
-        """Whether nothing that was asked for is still to come."""
-        return all(
-            creation.ready()
-            and not isinstance(creation.exception, ConnectionLoss | SessionExpiredError)
-            for creation in self.unheard
-        )
+    def _gives_up(self, session: Session) -> bool:
+        """End the session if nobody needs it, and something unwanted may still come over it."""
+        with self._lock:
+            left = [place for place in self.held.values() if place.session is session]
+            if all(p.is_leaving for p in left) and not all(p.is_settled for p in left):
+                session.close()
+            return session.over
 
+    def _must_be_gone(self, place: Place, patience: float) -> None:
+        """Of a session that is over: nothing is left of the attempt once the servers know."""
+        if not place.session.is_gone():
+            place.session.close(patience)
+        if not place.session.is_gone():
+            raise BackendUnavailable("ZooKeeper has not confirmed the end of the session")
+        self._forget_place(place)
 
-def queue_of(parent: str, children: Iterable[str]) -> list[Candidate]:
-    """The candidates among the children of an election's node, the leader first.
+    def sweep(self, session: Session) -> None:
+        """Delete what is still there, or only now, of attempts that have been released.
 
-    Raises:
-        BackendRefused: the numbers, of 32 bits, have overflown, and sort no more.
-    """
-    queue = sorted(
-        Candidate(int(found[2]), found[1], f"{parent}/{child}")
-        for child in children
-        if (found := _NAME.fullmatch(child))
-    )
-    if queue and queue[0].number < 0:
-        raise BackendRefused(
-            f"the numbers of the nodes below {parent} are used up: stop the candidates of this "
-            "election and delete the node, to begin anew (tokens go on to rise)"
-        )
-    return queue
+        Nobody else may ask any more: the core gives up a release when the lease has certainly run
+        out, but a session survives an outage of the ensemble of any length.
+        """
+        with self._lock:
+            places = list(self.held.values())
+        for place in places:
+            if not place.is_leaving:
+                continue
+            if place.session.is_gone():
+                self._forget_place(place)
+            elif place.session is session:
+                children = session.client.get_children_async(place.parent)
+                children.rawlink(partial(self._delete_own, place, place.is_settled))
+
+    def _delete_own(self, place: Place, was_settled: bool, children: Any) -> None:
+        """On kazoo's thread; waits for nothing."""
+        own = [
+            path
+            for child in children.value or ()
+            if (path := f"{place.parent}/{child}").startswith(place.stem)
+        ]
+        for path in own:
+            place.session.client.delete_async(path)
+        seen = children.successful() or isinstance(children.exception, NoNodeError)
+        if seen and was_settled and not own:
+            self._forget_place(place)
+
+    def _forget_place(self, place: Place) -> None:
+        with self._lock:
+            if self.held.get(place.attempt_id) is place:
+                del self.held[place.attempt_id]
