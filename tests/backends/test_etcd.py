@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+import uuid
 from pathlib import Path
 from typing import Any
 
@@ -34,7 +35,8 @@ from tests.backends.etcd_tools import (
 )
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
 from tests.servers.etcd import EtcdServer, encode
-from tests.servers.proxy import Proxy
+from tests.servers.proxy import Fault, Proxy
+from tests.servers.web import Refusal
 
 # Requests
 
@@ -391,6 +393,49 @@ def test_200_terms_and_20_clients_leave_nothing(own_etcd: EtcdServer) -> None:
     backend.close()
 
 
+def test_keys_move_to_a_lease_that_no_earlier_leader_of_etcds_knows(own_etcd: EtcdServer) -> None:
+    """One that was paused revokes what it takes for expired when it comes back (etcd#15247)."""
+    backend, woken = backend_at(own_etcd.url), threading.Event()
+    attempts = [attempt_at(name="a"), attempt_at(name="b", wake=woken.set)]
+    attempts += [attempt_at(f"e{number}", f"c{number}") for number in range(150)]
+    tokens = [backend.campaign(attempt) for attempt in attempts]
+    (old,) = leases_of(own_etcd)
+    backend.renew(attempts)
+    assert leases_of(own_etcd) == [old], "it moves for no reason"
+    own_etcd.restart()  # which makes it the leader of another raft term
+    eventually(lambda: _renewed(backend, attempts))
+    assert woken.wait(10)  # the stream broke
+    own_etcd.call("lease/revoke", {"ID": old})
+    with asked() as requests:
+        assert _renewed(backend, attempts)
+    assert [verb for verb, _ in requests] == ["keep_alive", "txn", "txn"]
+    again = backend.campaign(attempts[0])
+    assert isinstance(again, Granted) and again.token == tokens[0].token  # type: ignore[union-attr]
+    assert isinstance(backend.campaign(attempts[1]), Waiting)
+    assert queue_of(own_etcd) == ["leaderlock/e/a", "leaderlock/e/b"]
+    backend.close()
+    assert (keys_of(own_etcd), leases_of(own_etcd)) == ([], [])
+
+
+def test_a_lost_reply_to_such_a_move_costs_nothing(own_etcd: EtcdServer) -> None:
+    with Proxy(own_etcd.port) as proxy:
+        backend = backend_at(own_etcd.url_at(proxy.port), timeout=0.5)
+        token = win(backend, attempt_at())
+        (old,) = leases_of(own_etcd)
+        own_etcd.restart()
+        proxy.drop_replies(after=b"payload of a")
+        eventually(lambda: _renewed(backend, [attempt_at()]) and proxy.fault is not Fault.NONE)
+        assert len(leases_of(own_etcd)) == 2, "it was not the reply to a move that was lost"
+        proxy.pass_on()
+        for _ in range(2):
+            eventually(lambda: _renewed(backend, [attempt_at()]))
+        own_etcd.call("lease/revoke", {"ID": old})
+        assert _renewed(backend, [attempt_at()])
+        assert win(backend, attempt_at()) == token
+        backend.close()
+    assert (keys_of(own_etcd), leases_of(own_etcd)) == ([], [])
+
+
 # Watches
 
 
@@ -573,20 +618,30 @@ def test_an_election_that_is_full_of_keys_does_not_stop_leaders() -> None:
         record = Record()
         with elector_at(server.url, record) as elector:
             record.wait("elected")
-            for number in range(60):
-                try:
-                    server.call("kv/put", {"key": encode(f"x{number}"), "value": "A" * 20_000})
-                except OSError:
-                    break
-                except Exception as error:
-                    assert "space" in str(error)
-                    break
+            eventually(lambda: _is_full(server))
             backend = backend_at(server.url)
             with pytest.raises(BackendUnavailable, match="space"):
                 backend.campaign(attempt_at())
             backend.close()
             time.sleep(1.5 * TTL)
             assert elector.is_leader and record.kinds() == ["elected"]
+
+
+def _renewed(backend: Any, attempts: Any, count: int | None = None) -> bool:
+    try:
+        outcomes = backend.renew(attempts).outcomes
+    except BackendUnavailable:
+        return False
+    assert set(outcomes.values()) <= {Renewal.RENEWED}, outcomes
+    return len(outcomes) == (len(attempts) if count is None else count)
+
+
+def _is_full(server: EtcdServer) -> bool:
+    try:
+        server.call("kv/put", {"key": encode(uuid.uuid4().hex), "value": "A" * 20_000})
+        return False
+    except Refusal as error:
+        return "space" in str(error)
 
 
 def _token(backend: Any, attempt: Any) -> int:

@@ -96,7 +96,9 @@ class Locks:
                 self._unlock(seen)
 
     def _claim(self, attempt: Attempt, key: str) -> Claim:
-        return self._claims.setdefault(attempt.attempt_id, Claim(attempt, key))
+        claim = self._claims.setdefault(attempt.attempt_id, Claim(attempt, key))
+        claim.retired = False
+        return claim
 
     def _unlock(self, seen: Entry, token: int = 0) -> Written:
         # The flags tell those who ask which was the last term.

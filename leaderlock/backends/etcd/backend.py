@@ -22,9 +22,8 @@ What it does not promise:
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple, Self
+from typing import Any, ClassVar, Self
 
 from leaderlock.backends.base import (
     Attempt,
@@ -36,27 +35,17 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.etcd.connection import Connection, LeaseGone, Talk
-from leaderlock.backends.etcd.keys import (
-    Keys,
-    Place,
-    delete,
-    end_of,
-    found_in,
-    get,
-    is_at,
-    put,
-    read,
-)
+from leaderlock.backends.etcd.connection import Connection, Talk
+from leaderlock.backends.etcd.keys import Keys, end_of
 from leaderlock.backends.etcd.lease import Lease, SharedLease
+from leaderlock.backends.etcd.queue import Queue, View, check_same_term
 from leaderlock.backends.etcd.target import OPTIONS, Target, target_of
 from leaderlock.backends.etcd.waiting import Watcher
-from leaderlock.backends.layout import pack, unpack
+from leaderlock.backends.layout import unpack
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendUnavailable
 from leaderlock.url import Option, StoreURL
 
-_CHUNK = 128  # keys in one request: etcd's --max-txn-ops
 _CAPABILITIES = Capabilities(
     linearizable=True,
     event_driven=True,
@@ -68,14 +57,6 @@ _CAPABILITIES = Capabilities(
     expiry_slack=1.5,
     notice=0.5,
 )
-
-
-class _View(NamedTuple):
-    """A place in a queue, the key before it if there is one, and the answer's header."""
-
-    place: Place
-    before: Any
-    header: Any
 
 
 class EtcdBackend(Backend):
@@ -90,13 +71,8 @@ class EtcdBackend(Backend):
         self._lease = SharedLease(settings)
         self._connection = Connection(target, settings.request_timeout)
         self._watcher = Watcher(self._connection)
-        self._start()
-
-    def _start(self) -> None:
-        self._places: dict[str, Place] = {}  # by attempt id, like the others
-        self._waits: dict[str, Callable[[], None]] = {}
-        self._unanswered: dict[str, int] = {}  # may still be queued, under that lease
-        self._strays: dict[bytes, tuple[int, float]] = {}  # by key: revision, when first seen
+        self._queue = Queue(self._keys, self._lease, settings.ttl)
+        self._waits: dict[str, Callable[[], None]] = {}  # by attempt id: the ways to stop
 
     @classmethod
     def limits(cls, url: StoreURL) -> Capabilities:
@@ -113,14 +89,11 @@ class EtcdBackend(Backend):
 
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
         talk = self._connection.talk()
-        view = None
-        while view is None:  # as long as somebody interferes, and there is time
-            lease = self._lease.alive(talk)
-            view = self._look(talk, attempt, lease) or self._enter(talk, attempt, lease)
+        view, lease = self._queue.find(talk, attempt)
         if view.before is not None:
             self._wait_for(talk, attempt, view)
             return Waiting(retry_after=self.settings.ttl)  # a net: the watch wakes
-        _check_same_term(lease, view.header)
+        check_same_term(lease, view.header)
         self._stop_waiting(attempt)
         return Granted(
             token=view.place.revision,
@@ -130,46 +103,36 @@ class EtcdBackend(Backend):
         )
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
-        number = self._lease.number
         outcomes: dict[str, Renewal] = {}
-        places: dict[str, Place] = {}
+        groups: dict[int, list[Attempt]] = {}  # by lease: mostly one
         for attempt in attempts:
-            place = self._places.get(attempt.attempt_id)
-            if place is None:
-                outcomes[attempt.attempt_id] = Renewal.TAKEN
-            elif place.lease != number:
-                outcomes[attempt.attempt_id] = Renewal.SESSION_LOST
+            if place := self._queue.places.get(attempt.attempt_id):
+                groups.setdefault(place.lease, []).append(attempt)
             else:
-                places[attempt.attempt_id] = place
-        if not places:
-            return Renewed(outcomes=outcomes)
+                outcomes[attempt.attempt_id] = Renewal.TAKEN
         talk = self._connection.talk()
-        lease = self._lease.keep_alive(talk, number)
-        if lease is None:
-            return Renewed(outcomes=outcomes | dict.fromkeys(places, Renewal.SESSION_LOST))
-        ids = list(places)
+        leases: list[Lease] = []
         try:
-            for start in range(0, len(ids), _CHUNK):
-                chunk = {i: places[i] for i in ids[start : start + _CHUNK]}
-                outcomes |= self._prove(talk, chunk, lease)
+            for number, group in groups.items():
+                lease = self._lease.keep_alive(talk, number)
+                if lease is None:
+                    outcomes |= {a.attempt_id: Renewal.SESSION_LOST for a in group}
+                    continue
+                leases.append(lease)
+                for some in self._queue.renew(talk, lease, group):
+                    outcomes |= some
         except BackendUnavailable:
             if not outcomes:  # otherwise some have their answer
                 raise
-        return Renewed(outcomes=outcomes, ttl=lease.ttl, sent_at=lease.sent_at)
+        return Renewed(
+            outcomes=outcomes,
+            ttl=min((lease.ttl for lease in leases), default=None),
+            sent_at=min((lease.sent_at for lease in leases), default=None),
+        )
 
     def release(self, attempt: Attempt) -> None:
         self._stop_waiting(attempt)
-        self._places.pop(attempt.attempt_id, None)
-        talk, key = self._connection.talk(), self._keys.of(attempt)
-        lease = self._unanswered.get(attempt.attempt_id)
-        if lease is None:
-            talk.txn(success=[delete(key)])
-            return
-        try:  # what a server has yet to carry out finds a tombstone, and does nothing
-            talk.txn(success=[delete(key), put(self._keys.tombstone(attempt), b"", lease)])
-        except LeaseGone:  # then it will fail without
-            talk.txn(success=[delete(key)])
-        self._unanswered.pop(attempt.attempt_id, None)
+        self._queue.leave(self._connection.talk(), attempt)
 
     def leader(self, election: str) -> Reading:
         answer = self._connection.talk().ask("range", self._keys.oldest(election))
@@ -189,7 +152,7 @@ class EtcdBackend(Backend):
 
     def close(self) -> None:
         talk = self._connection.talk()
-        self._lease.end(talk)
+        self._lease.end(talk, {place.lease for place in list(self._queue.places.values())})
         self._watcher.close(talk.left)
         self._connection.close()
 
@@ -197,55 +160,10 @@ class EtcdBackend(Backend):
         self._watcher.abandon()
         self._connection.abandon()
         self._lease.start()
-        self._start()
+        self._queue.start()
+        self._waits = {}
 
-    def _look(self, talk: Talk, attempt: Attempt, lease: Lease) -> _View | None:
-        """Where it stands in the queue; None: nowhere any more."""
-        place = self._places.get(attempt.attempt_id)
-        if place is None or place.lease != lease.number:
-            return None
-        before = self._keys.newest(attempt.election, 1, before=place.revision)
-        answer = talk.txn(success=[get(place.key), read(before)])
-        if not place.is_intact(own := found_in(answer, 0)):
-            _remove(talk, own)
-            return None
-        return _View(place, next(iter(found_in(answer, 1)), None), answer.header)
-
-    def _enter(self, talk: Talk, attempt: Attempt, lease: Lease) -> _View | None:
-        """Queue it, once, whatever became of earlier requests. None: again, please."""
-        attempt_id, key = attempt.attempt_id, self._keys.of(attempt)
-        tombstone = self._keys.tombstone(attempt)
-        was_answered = self._unanswered.get(attempt_id) != lease.number
-        self._unanswered[attempt_id] = lease.number
-        try:
-            answer = talk.txn(
-                compare=[is_at(key, 0), is_at(tombstone, 0)],
-                success=[
-                    put(key, pack(attempt), lease.number),
-                    read(self._keys.newest(attempt.election, 2)),
-                ],
-                failure=[get(key)],
-                repeat=False,
-            )
-        except LeaseGone:
-            return None
-        found = found_in(answer, -1)
-        if not found:  # it was released, and asks again nevertheless: a term of its own
-            talk.txn(success=[delete(tombstone)])
-            return None
-        if was_answered:
-            self._unanswered.pop(attempt_id, None)
-        place = Place(key, found[0].create_revision, lease.number)
-        if answer.succeeded:
-            self._places[attempt_id] = place
-            return _View(place, found[1] if len(found) > 1 else None, answer.header)
-        if not place.is_intact(found):
-            _remove(talk, found)
-            return None
-        self._places[attempt_id] = place  # an earlier request was carried out
-        return self._look(talk, attempt, lease)
-
-    def _wait_for(self, talk: Talk, attempt: Attempt, view: _View) -> None:
+    def _wait_for(self, talk: Talk, attempt: Attempt, view: View) -> None:
         """Have it woken when the one before it goes, also if that has happened by now."""
         stop = self._watcher.watch(
             view.before.key, b"", attempt.wake, since=view.header.revision + 1
@@ -253,52 +171,11 @@ class EtcdBackend(Backend):
         self._stop_waiting(attempt)  # for the one that was before it until now
         self._waits[attempt.attempt_id] = stop
         if view.before.lease == 0:
-            self._outlast(talk, view.before)
+            self._queue.outlast(talk, view.before)
 
     def _stop_waiting(self, attempt: Attempt) -> None:
         if stop := self._waits.pop(attempt.attempt_id, None):
             stop()
-
-    def _outlast(self, talk: Talk, stray: Any) -> None:
-        """Remove a key that something else has written, and that would block the queue for ever.
-
-        Not at once: if it is a leader's, that one learns by its next heartbeat that it is no more.
-        """
-        revision, since = self._strays.get(stray.key, (0, 0.0))
-        if revision != stray.mod_revision:
-            self._strays[stray.key] = (stray.mod_revision, time.monotonic())
-        elif time.monotonic() - since > self.settings.ttl:
-            _remove(talk, [stray])
-            self._strays.pop(stray.key, None)
-
-    def _prove(
-        self, talk: Talk, places: Mapping[str, Place], lease: Lease
-    ) -> Mapping[str, Renewal]:
-        """Which of the keys are as they were created, after the lease was kept alive."""
-        answer = talk.txn(
-            compare=[is_at(place.key, place.revision) for place in places.values()],
-            # Also where nothing differs: etcd answers a transaction that could read nothing
-            # without asking the other servers.
-            failure=[get(place.key) for place in places.values()],
-        )
-        _check_same_term(lease, answer.header)
-        outcomes = dict.fromkeys(places, Renewal.RENEWED)
-        if not answer.succeeded:
-            for number, (attempt_id, place) in enumerate(places.items()):
-                if not place.is_intact(found_in(answer, number)):
-                    outcomes[attempt_id] = Renewal.TAKEN
-        return outcomes
-
-
-def _remove(talk: Talk, found: Sequence[Any]) -> None:
-    """Delete keys, unless they were written to since they were read."""
-    for kv in found:
-        talk.txn(compare=[is_at(kv.key, kv.mod_revision)], success=[delete(kv.key)])
-
-
-def _check_same_term(lease: Lease, header: Any) -> None:
-    if header.raft_term != lease.term:
-        raise BackendUnavailable("etcd has elected another leader of its own meanwhile")
 
 
 def _source_of(header: Any) -> str:

@@ -50,17 +50,22 @@ class Keys:
 
 
 class Place(NamedTuple):
-    """A key in a queue, as its attempt has created it."""
+    """A key in a queue, as its attempt has written it.
+
+    Attributes:
+        revision: of its creation.
+        modified: the revision of our last write to it.
+        lease: the one that it is under.
+    """
 
     key: bytes
     revision: int
+    modified: int
     lease: int
 
     def is_intact(self, found: Any) -> bool:
         """Whether these keys are just that one, and nobody else has written to it."""
-        return [(kv.create_revision, kv.mod_revision, kv.lease) for kv in found] == [
-            (self.revision, self.revision, self.lease)
-        ]
+        return [(kv.create_revision, kv.mod_revision, kv.lease) for kv in found] == [self[1:]]
 
 
 def end_of(prefix: bytes) -> bytes:
@@ -69,7 +74,7 @@ def end_of(prefix: bytes) -> bytes:
 
 
 def get(key: bytes) -> Any:
-    return read(rpc.RangeRequest(key=key, keys_only=True))
+    return read(rpc.RangeRequest(key=key))
 
 
 def read(request: Any) -> Any:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import secrets
 import threading
+from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
@@ -47,14 +48,16 @@ class SharedLease:
         """Begin without a lease; also in a forked child."""
         self._granting = threading.Lock()
         self._closed = False
+        self._granted_in = 0  # raft's term
         self.number = 0
         self._next = _new_number()
 
     def alive(self, talk: Talk) -> Lease:
-        """The lease, alive just now; a new one if it is not."""
+        """The lease, alive just now; a new one if it is not, or is too old."""
         while True:
             number = self.number
-            if number and (lease := self.keep_alive(talk, number)):
+            lease = self.keep_alive(talk, number) if number else None
+            if lease is not None and self.is_present(lease):
                 return lease
             if not self._granting.acquire(timeout=talk.left):
                 raise BackendUnavailable("no answer from etcd to the request for a lease in time")
@@ -72,14 +75,23 @@ class SharedLease:
             return None
         return Lease(number, float(answer.TTL), sent_at, answer.header.raft_term)
 
-    def end(self, talk: Talk) -> None:
-        """Revoke it, with all keys under it, and grant none any more."""
+    def is_present(self, lease: Lease) -> bool:
+        """Whether it is for new keys, and was granted under the leader that etcd has now.
+
+        A leader of before that comes back, from a pause of its process for instance, revokes all
+        leases that it takes for expired, also those that its successor has kept alive. It does not
+        know of leases that were granted since (etcd#15247; seen to happen with etcd 3.5.16).
+        """
+        return (lease.number, lease.term) == (self.number, self._granted_in)
+
+    def end(self, talk: Talk, older: Iterable[int]) -> None:
+        """Revoke it and older ones, with all keys under them, and grant none any more."""
         nobody_asks = self._granting.acquire(timeout=talk.left)
         self._closed = True
-        numbers = (self.number, 0 if nobody_asks else self._next)
+        numbers = {self.number, 0 if nobody_asks else self._next, *older}
         if nobody_asks:
             self._granting.release()
-        for number in filter(None, numbers):
+        for number in numbers - {0}:
             with suppress(BackendUnavailable, BackendRefused, LeaseGone):  # then it runs out
                 talk.ask("revoke", rpc.LeaseRevokeRequest(ID=number))
 
@@ -92,7 +104,9 @@ class SharedLease:
             request = rpc.LeaseGrantRequest(TTL=math.ceil(self._settings.ttl), ID=number)
             answer = talk.ask("grant", request)
             lease = Lease(number, float(answer.TTL), sent_at, answer.header.raft_term)
+            self._granted_in = lease.term
         except LeaseExists:
+            self._granted_in = 0  # nobody knows
             found = self.keep_alive(talk, number)
             if found is None:
                 self._next = _new_number()

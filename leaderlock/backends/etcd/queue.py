@@ -1,0 +1,199 @@
+"""The queues of candidates, and the places of our own in them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from typing import Any, NamedTuple
+
+from leaderlock.backends.base import Attempt, Renewal
+from leaderlock.backends.etcd.connection import LeaseGone, Talk
+from leaderlock.backends.etcd.keys import Keys, Place, delete, found_in, get, is_at, put, read
+from leaderlock.backends.etcd.lease import Lease, SharedLease
+from leaderlock.backends.layout import pack
+from leaderlock.errors import BackendUnavailable
+
+_CHUNK = 128  # keys in one request: etcd's --max-txn-ops
+
+
+class View(NamedTuple):
+    """A place in a queue, the key before it if there is one, and the answer's header."""
+
+    place: Place
+    before: Any
+    header: Any
+
+
+class Queue:
+    """Our places in the queues of all elections.
+
+    Attributes:
+        places: by attempt id.
+    """
+
+    def __init__(self, keys: Keys, lease: SharedLease, ttl: float) -> None:
+        self._keys = keys
+        self._lease = lease
+        self._ttl = ttl
+        self.start()
+
+    def start(self) -> None:
+        """Begin without a place; also in a forked child."""
+        self.places: dict[str, Place] = {}
+        self._unanswered: dict[str, int] = {}  # by attempt: may still be queued, under that lease
+        self._strays: dict[bytes, tuple[int, float]] = {}  # by key: revision, when first seen
+
+    def find(self, talk: Talk, attempt: Attempt) -> tuple[View, Lease]:
+        """Where it stands, on a lease that was kept alive before; queues it if it has no place."""
+        while True:  # as long as somebody interferes, and there is time
+            if place := self.places.get(attempt.attempt_id):
+                lease = self._lease.keep_alive(talk, place.lease)
+                if lease and (view := self._look(talk, attempt, place)):
+                    return view, lease
+            lease = self._lease.alive(talk)
+            if view := self._enter(talk, attempt, lease):
+                return view, lease
+
+    def leave(self, talk: Talk, attempt: Attempt) -> None:
+        """Give the place up, also one that a server has yet to give."""
+        self.places.pop(attempt.attempt_id, None)
+        key, lease = self._keys.of(attempt), self._unanswered.get(attempt.attempt_id)
+        if lease is None:
+            talk.txn(success=[delete(key)])
+            return
+        try:  # what is carried out late finds a tombstone, and does nothing
+            talk.txn(success=[delete(key), put(self._keys.tombstone(attempt), b"", lease)])
+        except LeaseGone:  # then it will fail without
+            talk.txn(success=[delete(key)])
+        self._unanswered.pop(attempt.attempt_id, None)
+
+    def renew(
+        self, talk: Talk, lease: Lease, attempts: Sequence[Attempt]
+    ) -> Iterator[Mapping[str, Renewal]]:
+        """What became of those under a lease, after it was kept alive; some at a time."""
+        for chunk in _chunks(attempts):
+            yield self._prove(talk, chunk, lease)
+        if not self._lease.is_present(lease):
+            self._move(talk, attempts)
+
+    def outlast(self, talk: Talk, stray: Any) -> None:
+        """Remove a key that something else has written, and that would block the queue for ever.
+
+        Not at once: if it is a leader's, that one learns by its next heartbeat that it is no more.
+        """
+        revision, since = self._strays.get(stray.key, (0, 0.0))
+        if revision != stray.mod_revision:
+            self._strays[stray.key] = (stray.mod_revision, time.monotonic())
+        elif time.monotonic() - since > self._ttl:
+            _remove(talk, [stray])
+            self._strays.pop(stray.key, None)
+
+    def _look(self, talk: Talk, attempt: Attempt, place: Place) -> View | None:
+        """Where it stands in the queue; None: nowhere any more."""
+        before = self._keys.newest(attempt.election, 1, before=place.revision)
+        answer = talk.txn(success=[get(place.key), read(before)])
+        if not place.is_intact(own := found_in(answer, 0)):
+            self.places.pop(attempt.attempt_id, None)
+            _remove(talk, own)
+            return None
+        return View(place, next(iter(found_in(answer, 1)), None), answer.header)
+
+    def _enter(self, talk: Talk, attempt: Attempt, lease: Lease) -> View | None:
+        """Queue it, once, whatever became of earlier requests. None: again, please."""
+        attempt_id, key = attempt.attempt_id, self._keys.of(attempt)
+        tombstone = self._keys.tombstone(attempt)
+        was_answered = attempt_id not in self._unanswered
+        self._unanswered[attempt_id] = lease.number
+        try:
+            answer = talk.txn(
+                compare=[is_at(key, 0), is_at(tombstone, 0)],
+                success=[
+                    put(key, pack(attempt), lease.number),
+                    read(self._keys.newest(attempt.election, 2)),
+                ],
+                failure=[get(key)],
+                repeat=False,
+            )
+        except LeaseGone:
+            return None
+        found = found_in(answer, -1)
+        if not found:  # it was released, and asks again nevertheless: a term of its own
+            talk.txn(success=[delete(tombstone)])
+            return None
+        if was_answered:
+            self._unanswered.pop(attempt_id, None)
+        place = Place(key, found[0].create_revision, found[0].create_revision, lease.number)
+        if answer.succeeded:
+            self.places[attempt_id] = place
+            return View(place, found[1] if len(found) > 1 else None, answer.header)
+        if not place.is_intact(found):
+            _remove(talk, found)
+            return None
+        self.places[attempt_id] = place  # an earlier request was carried out
+        return self._look(talk, attempt, place)
+
+    def _prove(
+        self, talk: Talk, attempts: Sequence[Attempt], lease: Lease
+    ) -> Mapping[str, Renewal]:
+        """Which of the keys are as they were written."""
+        outcomes = {attempt.attempt_id: Renewal.TAKEN for attempt in attempts}
+        known = self._with_places(attempts)
+        answer = talk.txn(
+            compare=[is_at(place.key, place.modified) for _, place in known],
+            # Also where nothing differs: etcd answers a transaction that could read nothing
+            # without asking the other servers.
+            failure=[get(place.key) for _, place in known],
+        )
+        check_same_term(lease, answer.header)
+        for number, (attempt, place) in enumerate(known):
+            if answer.succeeded or place.is_intact(found := found_in(answer, number)):
+                outcomes[attempt.attempt_id] = Renewal.RENEWED
+            elif self._was_moved(attempt, place, found):
+                del outcomes[attempt.attempt_id]  # the other lease has to be kept alive
+        return outcomes
+
+    def _move(self, talk: Talk, attempts: Sequence[Attempt]) -> None:
+        """Put keys under the present lease. They keep their create_revision."""
+        lease = self._lease.alive(talk)
+        for chunk in _chunks(attempts):
+            moving = self._with_places(chunk)
+            with suppress(LeaseGone):  # again with the next heartbeat, as if one of them differs
+                answer = talk.txn(
+                    compare=[is_at(place.key, place.modified) for _, place in moving],
+                    success=[put(place.key, pack(a), lease.number) for a, place in moving],
+                )
+                if answer.succeeded:
+                    for attempt, place in moving:
+                        self._note_move(attempt, place, answer.header.revision, lease.number)
+
+    def _was_moved(self, attempt: Attempt, place: Place, found: Sequence[Any]) -> bool:
+        """Whether that is what `_move` has written, whose answer was lost."""
+        ours = (place.revision, self._lease.number, pack(attempt))
+        for kv in found:
+            if (kv.create_revision, kv.lease, kv.value) == ours:
+                self._note_move(attempt, place, kv.mod_revision, kv.lease)
+                return True
+        return False
+
+    def _note_move(self, attempt: Attempt, place: Place, modified: int, lease: int) -> None:
+        if attempt.attempt_id in self.places:
+            self.places[attempt.attempt_id] = place._replace(modified=modified, lease=lease)
+
+    def _with_places(self, attempts: Sequence[Attempt]) -> list[tuple[Attempt, Place]]:
+        return [(a, place) for a in attempts if (place := self.places.get(a.attempt_id))]
+
+
+def _chunks(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
+    return (attempts[at : at + _CHUNK] for at in range(0, len(attempts), _CHUNK))
+
+
+def _remove(talk: Talk, found: Sequence[Any]) -> None:
+    """Delete keys, unless they were written to since they were read."""
+    for kv in found:
+        talk.txn(compare=[is_at(kv.key, kv.mod_revision)], success=[delete(kv.key)])
+
+
+def check_same_term(lease: Lease, header: Any) -> None:
+    if header.raft_term != lease.term:
+        raise BackendUnavailable("etcd has elected another leader of its own meanwhile")
