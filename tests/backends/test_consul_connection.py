@@ -25,7 +25,7 @@ from leaderlock import (
 )
 from leaderlock.backends.base import Renewal
 from leaderlock.backends.consul import ConsulBackend
-from leaderlock.backends.consul.address import address_of
+from leaderlock.backends.consul.target import target_of
 from leaderlock.url import StoreURL
 from tests.backends.consul_tools import (
     SOON,
@@ -85,7 +85,7 @@ def test_a_wrong_url_is_told_at_once(url: str, options: dict[str, Any], message:
 
 
 def test_a_url_names_hosts_in_turn() -> None:
-    address = address_of(StoreURL.parse("consul://a,b:1,[::1]:2"))
+    address = target_of(StoreURL.parse("consul://a,b:1,[::1]:2"))
     assert address.hosts == (("a", 8500), ("b", 1), ("::1", 2))
     assert address.tls is None and address.token == ""
 
@@ -106,7 +106,7 @@ def test_a_secret_is_not_shown(caplog: pytest.LogCaptureFixture) -> None:
     backend = make_backend("consul://127.0.0.1:1", token="top-secret")
     with backends(backend), pytest.raises(BackendUnavailable) as caught:
         backend.campaign(an_attempt("e"))
-    shown = [repr(elector), repr(backend), repr(caught.value), repr(backend._store._http._address)]
+    shown = [repr(elector), repr(backend), repr(caught.value), repr(backend._store._http._target)]
     assert "top-secret" not in "".join([*shown, caplog.text])
 
 
@@ -205,7 +205,7 @@ def test_the_token_can_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.Monke
     file.write_text("top-secret\n", "ascii")
     monkeypatch.setenv("LEADERLOCK_TOKEN_FILE", str(file))
     elector = LeaderElector("consul://h", "e")
-    assert address_of(elector._client.config.url).token == "top-secret"
+    assert target_of(elector._client.config.url).token == "top-secret"
     file.write_text("two\nlines", "ascii")
     for wrong in (file, tmp_path, tmp_path / "none"):
         with pytest.raises(ConfigurationError, match="nothing but a token"):
@@ -315,15 +315,15 @@ def test_a_ready_client_brings_its_token_and_its_tls(certificates: Certificates)
         cert=(str(certificates.client_cert), str(certificates.client_key)),
     )  # fmt: skip
     url = StoreURL(scheme="consul", options={"consul_client": ready})
-    address = address_of(url)
+    address = target_of(url)
     assert (address.hosts, address.token, address.datacenter) == ((("h", 8501),), "t", "d")
     assert address.tls is not None and address.tls.check_hostname
     ready.http.verify = False
-    address = address_of(url)
+    address = target_of(url)
     assert address.tls is not None and not address.tls.check_hostname
     ready.http.verify = "/nowhere.pem"
     with pytest.raises(ConfigurationError, match="TLS files of consul_client"):
-        address_of(url)
+        target_of(url)
     ready.http.session.close()
 
 
@@ -395,7 +395,7 @@ def test_a_token_that_loses_its_rights_ends_no_term_by_silence(acl_server: Consu
             found["AccessorID"]
             for found in acl_server.call("GET", "/v1/acl/tokens")
             if (secret := acl_server.call("GET", f"/v1/acl/token/{found['AccessorID']}"))
-            and secret["SecretID"] == backend._store._http._address.token
+            and secret["SecretID"] == backend._store._http._target.token
         ]
         acl_server.call("DELETE", f"/v1/acl/token/{token}")
         deadline = time.monotonic() + SOON

@@ -40,7 +40,7 @@ CLIENTS = {"kazoo", "etcd3", "consul", "redis", "grpc"}
 OWN_WORLD = {
     "backends.zookeeper": {"kazoo"},
     "backends.etcd": {"etcd3", "grpc"},
-    "backends.consul": {"consul", "requests"},
+    "backends.consul": {"consul"},
     "backends.redis": {"redis"},
     "fencing": CLIENTS,
     "cli": {"typer", "rich", "click"},

@@ -38,11 +38,11 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.consul.address import LONGEST_LOCK_DELAY, OPTIONS, Address, address_of
 from leaderlock.backends.consul.connection import Connection, Entry, Outcome
 from leaderlock.backends.consul.locks import Locks
 from leaderlock.backends.consul.session import OurSession
 from leaderlock.backends.consul.source import Source
+from leaderlock.backends.consul.target import LONGEST_LOCK_DELAY, OPTIONS, Target, target_of
 from leaderlock.backends.consul.waiting import JITTER, Watcher
 from leaderlock.backends.layout import key_part, unpack
 from leaderlock.capabilities import Capabilities
@@ -60,28 +60,26 @@ class ConsulBackend(Backend):
     schemes = ("consul", "consuls")
     options: ClassVar[Mapping[str, Option]] = OPTIONS
 
-    def __init__(
-        self, address: Address, settings: Settings, lock_delay: float | None = None
-    ) -> None:
+    def __init__(self, target: Target, settings: Settings, lock_delay: float | None = None) -> None:
         super().__init__(settings)
         self._capabilities = _capabilities(lock_delay)
         self._lock_delay = lock_delay or min(settings.ttl, LONGEST_LOCK_DELAY)
         self._prefix = key_part(settings.namespace) + "/"
-        self._store = Connection(address, settings.request_timeout)
+        self._store = Connection(target, settings.request_timeout)
         self._session = OurSession(self._store, settings, self._lock_delay)
         self._source = Source(self._store, self._prefix)
-        self._watcher = Watcher(address, self._prefix)
+        self._watcher = Watcher(target, self._prefix)
         self._locks = Locks(self._store)
         self._closed = False
 
     @classmethod
     def limits(cls, url: StoreURL) -> Capabilities:
-        address_of(url)
+        target_of(url)
         return _capabilities(url.options.get("lock_delay"))
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:
-        return cls(address_of(url), settings, url.options.get("lock_delay"))
+        return cls(target_of(url), settings, url.options.get("lock_delay"))
 
     @property
     def capabilities(self) -> Capabilities:

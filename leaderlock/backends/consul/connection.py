@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import consul
 
-from leaderlock.backends.consul.address import Address
+from leaderlock.backends.consul.target import Target
 from leaderlock.backends.consul.transport import Transport
 from leaderlock.backends.layout import unpack
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -69,8 +69,8 @@ class Written(NamedTuple):
 class Connection:
     """One thread's worth of requests at a time for any number of threads; each ends in time."""
 
-    def __init__(self, address: Address, timeout: float) -> None:
-        self._http = Transport(address, timeout)
+    def __init__(self, target: Target, timeout: float) -> None:
+        self._http = Transport(target, timeout)
         self._consul = _Verbs(self._http)
 
     def deadline(self) -> contextlib.AbstractContextManager[None]:

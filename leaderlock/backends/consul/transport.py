@@ -23,7 +23,7 @@ from typing import Any
 
 import consul
 
-from leaderlock.backends.consul.address import Address
+from leaderlock.backends.consul.target import Target
 from leaderlock.backends.network import Host, join_host
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
@@ -35,13 +35,13 @@ _BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class Transport(consul.base.HTTPClient):  # type: ignore[misc]
-    """Connections to the hosts of an address, used by any number of threads.
+    """Connections to the hosts of a target, used by any number of threads.
 
     The next host is asked from when the present one does not answer, or answers that it cannot.
     """
 
-    def __init__(self, address: Address, timeout: float) -> None:
-        self._address = address
+    def __init__(self, target: Target, timeout: float) -> None:
+        self._target = target
         self._timeout = timeout
         self._reset()
 
@@ -85,8 +85,8 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         headers: object = None,
     ) -> Any:
         params = [*(params or ())]
-        if self._address.datacenter:
-            params.append(("dc", self._address.datacenter))
+        if self._target.datacenter:
+            params.append(("dc", self._target.datacenter))
         target = urllib.parse.quote(path, safe="/:") + ("?" if params else "")
         target += urllib.parse.urlencode(params)
         body = data.encode() if isinstance(data, str) else data
@@ -114,7 +114,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         if status in (200, 404, 409):  # 409: a transaction was not carried out
             return
         if status in (401, 403) or "Permission denied" in said or "ACL not found" in said:
-            how = "this token" if self._address.token else "requests without a token"
+            how = "this token" if self._target.token else "requests without a token"
             raise BackendRefused(
                 f"Consul refuses {how} ({said}): it needs key_prefix write on the namespace, and "
                 "session_prefix write"
@@ -125,15 +125,13 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 "have another session_ttl_min"
             )
         if "No path to datacenter" in said:
-            raise BackendRefused(
-                f"Consul knows no datacenter {self._address.datacenter!r} ({said})"
-            )
+            raise BackendRefused(f"Consul knows no datacenter {self._target.datacenter!r} ({said})")
         if status == 429 or status >= 500:
             raise BackendUnavailable(f"Consul cannot answer: HTTP {status} {said}")
         raise BackendRefused(f"Consul refuses the request: HTTP {status} {said}")
 
     def _exchange(self, method: str, target: str, body: bytes | None) -> Any:
-        headers = {"X-Consul-Token": self._address.token} if self._address.token else {}
+        headers = {"X-Consul-Token": self._target.token} if self._target.token else {}
         try:
             connection = self._take()
             try:
@@ -162,7 +160,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
 
     @property
     def _where(self) -> str:
-        return ", ".join(join_host(host) for host in self._address.hosts)
+        return ", ".join(join_host(host) for host in self._target.hosts)
 
     def _take(self) -> http.client.HTTPConnection:
         with self._lock:
@@ -176,7 +174,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         return self._connect(turn)
 
     def _connect(self, first: int) -> http.client.HTTPConnection:
-        hosts = self._address.hosts
+        hosts = self._target.hosts
         for turn in range(first, first + len(hosts)):
             share = self.time_left() / (first + len(hosts) - turn)
             connection = self._make(hosts[turn % len(hosts)], share)
@@ -196,9 +194,9 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         raise BackendUnavailable("this client has been closed")
 
     def _make(self, host: Host, timeout: float) -> http.client.HTTPConnection:
-        if self._address.tls is None:
+        if self._target.tls is None:
             return http.client.HTTPConnection(*host, timeout=timeout)
-        return http.client.HTTPSConnection(*host, timeout=timeout, context=self._address.tls)
+        return http.client.HTTPSConnection(*host, timeout=timeout, context=self._target.tls)
 
     def _give_back(
         self, connection: http.client.HTTPConnection, *, usable: bool, well: bool

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Mapping
 
 from leaderlock.backends.base import Attempt
-from leaderlock.backends.consul.address import Address
 from leaderlock.backends.consul.connection import Connection, Entry
+from leaderlock.backends.consul.target import Target
 from leaderlock.backends.wakes import Wakes
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -30,13 +30,13 @@ class Watcher:
     What it sees is a hint, from one server: those who are woken read for themselves.
     """
 
-    def __init__(self, address: Address, prefix: str) -> None:
-        self._address = address
+    def __init__(self, target: Target, prefix: str) -> None:
+        self._target = target
         self._prefix = prefix
         self._reset()
 
     def _reset(self) -> None:
-        self._connection = Connection(self._address, _PATIENCE)
+        self._connection = Connection(self._target, _PATIENCE)
         self._hopes = Wakes()  # of attempts: when the key is free
         self._observers = Wakes()  # at every change
         self._poke = threading.Event()

@@ -36,11 +36,11 @@ from leaderlock.backends.base import (
     Waiting,
 )
 from leaderlock.backends.wakes import Wakes
-from leaderlock.backends.zookeeper.access import OPTIONS, Access, access_of
 from leaderlock.backends.zookeeper.connection import Connection, Talk
 from leaderlock.backends.zookeeper.nodes import Claim, Nodes
 from leaderlock.backends.zookeeper.place import Candidate, Place
 from leaderlock.backends.zookeeper.places import Places
+from leaderlock.backends.zookeeper.target import OPTIONS, Target, target_of
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.url import Option, StoreURL
@@ -67,10 +67,10 @@ class ZooKeeperBackend(Backend):
     schemes = ("zookeeper", "zookeepers")
     options: ClassVar[Mapping[str, Option]] = OPTIONS
 
-    def __init__(self, access: Access, settings: Settings) -> None:
+    def __init__(self, target: Target, settings: Settings) -> None:
         super().__init__(settings)
-        self._nodes = Nodes(access, settings.namespace)
-        self._connection = Connection(access, settings, self._on_news)
+        self._nodes = Nodes(target, settings.namespace)
+        self._connection = Connection(target, settings, self._on_news)
         self._forget()
 
     def _forget(self) -> None:
@@ -79,12 +79,12 @@ class ZooKeeperBackend(Backend):
 
     @classmethod
     def limits(cls, url: StoreURL) -> Capabilities:
-        access_of(url)
+        target_of(url)
         return _CAPABILITIES
 
     @classmethod
     def from_url(cls, url: StoreURL, settings: Settings) -> Self:
-        return cls(access_of(url), settings)
+        return cls(target_of(url), settings)
 
     @property
     def capabilities(self) -> Capabilities:

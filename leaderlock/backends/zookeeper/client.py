@@ -22,7 +22,7 @@ from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandl
 from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
 
 from leaderlock.backends.base import Settings
-from leaderlock.backends.zookeeper.access import Access
+from leaderlock.backends.zookeeper.target import Target
 from leaderlock.clock import Clock
 
 # Outside of the tree of loggers: nothing that anybody configures makes it speak.
@@ -53,19 +53,19 @@ class Listener(Protocol):
         """The servers have ended the session because we asked for it."""
 
 
-def make_client(access: Access, settings: Settings, listener: Listener) -> KazooClient:
+def make_client(target: Target, settings: Settings, listener: Listener) -> KazooClient:
     """A client that is not started yet."""
     client = KazooClient(
-        str(access),
+        str(target),
         timeout=settings.ttl,
-        handler=_Handler(access.tls, settings.request_timeout),
-        auth_data=set(access.auth),
+        handler=_Handler(target.tls, settings.request_timeout),
+        auth_data=set(target.auth),
         connection_retry={"max_tries": -1, "delay": 0.05, "max_delay": _LONGEST_BACKOFF},
         command_retry={"max_tries": 0},
         logger=_SILENT,
     )
     client._connection = _Connection(
-        client, access, settings.clock, settings.request_timeout, listener
+        client, target, settings.clock, settings.request_timeout, listener
     )
     return client
 
@@ -95,9 +95,9 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
     """kazoo's connection thread, with what it knows told to its listener."""
 
     def __init__(
-        self, client: Any, access: Access, clock: Clock, patience: float, listener: Listener
+        self, client: Any, target: Target, clock: Clock, patience: float, listener: Listener
     ) -> None:
-        sasl = None if access.sasl is None else dict(access.sasl)
+        sasl = None if target.sasl is None else dict(target.sasl)
         super().__init__(client, client._conn_retry.copy(), logger=_SILENT, sasl_options=sasl)
         self._patience = max(_SHORTEST_HANDSHAKE, patience)
         self._clock = clock

@@ -23,8 +23,8 @@ from kazoo.exceptions import (
 from kazoo.handlers.threading import KazooTimeoutError
 
 from leaderlock.backends.base import Settings
-from leaderlock.backends.zookeeper.access import Access
 from leaderlock.backends.zookeeper.session import Session
+from leaderlock.backends.zookeeper.target import Target
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _REFUSALS: dict[type[Exception], str] = {
@@ -65,8 +65,8 @@ class Connection:
         session: the present one; None before the first request.
     """
 
-    def __init__(self, access: Access, settings: Settings, on_news: Callable[[], None]) -> None:
-        self._access = access
+    def __init__(self, target: Target, settings: Settings, on_news: Callable[[], None]) -> None:
+        self._target = target
         self._settings = settings
         self._on_news = on_news
         self._closed = False
@@ -125,5 +125,5 @@ class Connection:
             if self.session is None or self.session.over:
                 if self.session is not None:
                     self.session.close()
-                self.session = Session(self._access, self._settings, self._on_news)
+                self.session = Session(self._target, self._settings, self._on_news)
             return self.session

@@ -18,9 +18,9 @@ from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
 
 from leaderlock.backends.base import Attempt, Reading, Renewal
 from leaderlock.backends.layout import key_part, pack, unpack
-from leaderlock.backends.zookeeper.access import Access
 from leaderlock.backends.zookeeper.connection import Talk
 from leaderlock.backends.zookeeper.place import Candidate, Node, Place, queue_of
+from leaderlock.backends.zookeeper.target import Target
 from leaderlock.errors import BackendUnavailable, ConfigurationError
 
 _SOURCE = "zookeeper:"
@@ -34,9 +34,9 @@ Claim = tuple[Attempt, Place, Node]
 class Nodes:
     """The nodes of one namespace."""
 
-    def __init__(self, access: Access, namespace: str) -> None:
-        self._acl = access.acl
-        self._base = f"{access.root}/{key_part(namespace)}"
+    def __init__(self, target: Target, namespace: str) -> None:
+        self._acl = target.acl
+        self._base = f"{target.root}/{key_part(namespace)}"
         if self._base == "/zookeeper":
             raise ConfigurationError(
                 "namespace='zookeeper' is ZooKeeper's own: take another, or a path in the URL"

@@ -19,9 +19,9 @@ from kazoo.exceptions import (
 from kazoo.protocol.states import KazooState, KeeperState
 
 from leaderlock.backends.base import Settings
-from leaderlock.backends.zookeeper.access import Access
 from leaderlock.backends.zookeeper.client import make_client
 from leaderlock.backends.zookeeper.proofs import Proofs
+from leaderlock.backends.zookeeper.target import Target
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.machine import NEVER
 
@@ -38,11 +38,11 @@ class Session:
         over: it must not be used any more.
     """
 
-    def __init__(self, access: Access, settings: Settings, on_news: Callable[[], None]) -> None:
+    def __init__(self, target: Target, settings: Settings, on_news: Callable[[], None]) -> None:
         self.id = 0
         self.ttl = 0.0
         self.over = False
-        self._access = access
+        self._target = target
         self._settings = settings
         self._on_news = on_news
         self._changed = threading.Condition()
@@ -54,7 +54,7 @@ class Session:
         self._proofs = Proofs()
         self._heard_at = NEVER  # when a server last answered
         self._closing: threading.Thread | None = None
-        self.client = make_client(access, settings, self)
+        self.client = make_client(target, settings, self)
         self.client.add_listener(self._hear)
         self.client.start_async()
 
@@ -77,7 +77,7 @@ class Session:
                 raise BackendUnavailable("the session with ZooKeeper has ended")
             if not self._ready:
                 trouble = self._trouble or "no answer in time"
-                raise BackendUnavailable(f"no connection to ZooKeeper at {self._access}: {trouble}")
+                raise BackendUnavailable(f"no connection to ZooKeeper at {self._target}: {trouble}")
 
     def proved_at(self, sent_at: float) -> float:
         """From when the session certainly lives for its ttl, after a write sent at `sent_at`."""
@@ -95,7 +95,7 @@ class Session:
         """
         with self._changed:
             silent_for = self._settings.clock.now() - self._heard_at
-        if len(self._access.hosts) > 1 and silent_for > self._settings.request_timeout / 2:
+        if len(self._target.hosts) > 1 and silent_for > self._settings.request_timeout / 2:
             self._cut()
 
     def is_gone(self) -> bool:
@@ -153,12 +153,12 @@ class Session:
         tls = error if isinstance(error, ssl.SSLError) else error.__context__
         with self._changed:
             self._trouble = str(error)
-            if isinstance(error, SessionClosedRequireSaslError) and self._access.sasl is None:
+            if isinstance(error, SessionClosedRequireSaslError) and self._target.sasl is None:
                 self._refusal = "ZooKeeper asks for a login by SASL: set sasl, user and password"
             elif isinstance(error, AuthFailedError | SASLException | SessionClosedRequireSaslError):
                 self._refusal = "ZooKeeper refuses the login: wrong user name or password"
             elif isinstance(tls, ssl.SSLError) and not isinstance(tls, ssl.SSLEOFError):
-                self._refusal = f"no TLS with ZooKeeper at {self._access}: {tls}"
+                self._refusal = f"no TLS with ZooKeeper at {self._target}: {tls}"
             self._changed.notify_all()
 
     def acknowledged(self, sent_at: float) -> None:

@@ -66,7 +66,7 @@ OPTIONS: Mapping[str, Option] = {
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Access:
+class Target:
     """How to reach an ensemble, and as whom.
 
     Attributes:
@@ -89,7 +89,7 @@ class Access:
         return ",".join(join_host(host) for host in self.hosts)
 
 
-def access_of(url: StoreURL) -> Access:
+def target_of(url: StoreURL) -> Target:
     """What a URL says.
 
     Raises:
@@ -97,7 +97,7 @@ def access_of(url: StoreURL) -> Access:
     """
     client = url.options.get("kazoo_client")
     if client is not None:
-        return _access_like(client, url)
+        return _target_like(client, url)
     login, sasl = login_of(url), url.options.get("sasl")
     if login and not (login.username and login.password):
         raise ConfigurationError(f"{url}: a login has both a user name and a password")
@@ -108,7 +108,7 @@ def access_of(url: StoreURL) -> Access:
     if sasl and not PURESASL_AVAILABLE:
         raise MissingDependency(f"sasl={sasl} in {url} needs pure-sasl: pip install pure-sasl")
     tls = tls_of(url, wanted=url.scheme == "zookeepers")
-    return Access(
+    return Target(
         hosts=hosts_of(url, _PORT),
         root=_root_of(url),
         auth=frozenset({("digest", f"{login.username}:{login.password}")})
@@ -126,14 +126,14 @@ def access_of(url: StoreURL) -> Access:
     )
 
 
-def _access_like(client: KazooClient, url: StoreURL) -> Access:
+def _target_like(client: KazooClient, url: StoreURL) -> Target:
     beside = set(url.options) - {"kazoo_client", "acl"}
     if beside:
         raise ConfigurationError(
             f"{', '.join(sorted(beside))} beside kazoo_client: the client says it already"
         )
     sasl = client._connection.sasl_options
-    return Access(
+    return Target(
         hosts=tuple(client.hosts),
         root=client.chroot,
         auth=frozenset(client.auth_data),

@@ -18,7 +18,7 @@ from kazoo.client import KazooClient
 from leaderlock import BackendRefused, BackendUnavailable, ConfigurationError, connect
 from leaderlock.backends.base import Attempt, Granted, Settings, Waiting
 from leaderlock.backends.zookeeper import ZooKeeperBackend
-from leaderlock.backends.zookeeper.access import access_of
+from leaderlock.backends.zookeeper.target import target_of
 from leaderlock.config import resolve
 from leaderlock.testing.conformance.tools import until
 from tests.conformance.zookeeper_harness import operate
@@ -122,11 +122,11 @@ def test_everything_can_be_given_beside_the_url(monkeypatch: pytest.MonkeyPatch)
         {"url": "zookeeper://", "hosts": ["a", "[::1]:99"], "username": "app", "acl": "readable"},
         election_required=False,
     )
-    access = access_of(config.url)
-    assert access.hosts == (("a", 2181), ("::1", 99))
-    assert access.auth == {("digest", f"app:{SECRET}")}
-    assert [acl.acl_list for acl in access.acl] == [["ALL"], ["READ"]]
-    assert SECRET not in f"{access!r} {config!r} {config.url}"
+    target = target_of(config.url)
+    assert target.hosts == (("a", 2181), ("::1", 99))
+    assert target.auth == {("digest", f"app:{SECRET}")}
+    assert [acl.acl_list for acl in target.acl] == [["ALL"], ["READ"]]
+    assert SECRET not in f"{target!r} {config!r} {config.url}"
 
 
 def test_everything_lies_below_the_path_which_is_made(port: int) -> None:

@@ -67,7 +67,7 @@ OPTIONS: Mapping[str, Option] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Address:
+class Target:
     """The agents or servers to ask, one after the other, and how to speak with them."""
 
     hosts: tuple[Host, ...]
@@ -76,7 +76,7 @@ class Address:
     datacenter: str = ""
 
 
-def address_of(url: StoreURL) -> Address:
+def target_of(url: StoreURL) -> Target:
     """What a URL, and the options beside it, say.
 
     Raises:
@@ -92,13 +92,13 @@ def address_of(url: StoreURL) -> Address:
         given.setdefault("token", own["token_file"])
     client = own.get("consul_client")
     if client is not None:
-        return _address_of_client(client, given)
+        return _target_of_client(client, given)
     files = tls_of(url, wanted=url.scheme == "consuls")
     tls = files.context() if files else None
-    return Address(hosts_of(url, DEFAULT_PORT), tls, **given)
+    return Target(hosts_of(url, DEFAULT_PORT), tls, **given)
 
 
-def _address_of_client(client: consul.base.Consul, given: Mapping[str, str]) -> Address:
+def _target_of_client(client: consul.base.Consul, given: Mapping[str, str]) -> Target:
     """Copied: the client itself, which has no timeouts, is neither used nor changed nor closed."""
     http = client.http
     tls = None
@@ -112,4 +112,4 @@ def _address_of_client(client: consul.base.Consul, given: Mapping[str, str]) -> 
                 f"the TLS files of consul_client cannot be used: {error}"
             ) from None
     own = {"token": client.token or "", "datacenter": client.dc or "", **given}
-    return Address(((http.host, int(http.port)),), tls, **own)
+    return Target(((http.host, int(http.port)),), tls, **own)
