@@ -218,4 +218,4 @@ def test_example_of_the_module() -> None:
             clock.advance(elector.timing.belief_window)
             assert not elector.is_leader
             assert told.wait(5)
-    assert lost == [LossReason.EXPIRED]
+            assert lost == [LossReason.EXPIRED]  # here: a next term may begin when the block ends
