@@ -7,17 +7,20 @@ A StoreURL prints with its secrets masked; nothing in leaderlock prints the text
 
 from __future__ import annotations
 
+import ipaddress
 import math
 import re
+import unicodedata
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any, Self
-from urllib.parse import parse_qsl, quote, unquote, urlsplit
+from urllib.parse import parse_qsl, quote, unquote
 
 from leaderlock.errors import ConfigurationError
 
 _EXAMPLE = "for example sqlite:///var/lib/app/election.db"
+_BRACKETED = re.compile(r"\[([^\[\]]*)\]")
 _SECRET_KEY = re.compile("pass|pwd|secret|token|credential|auth|key$", re.IGNORECASE)
 # Up to the last "@": an unescaped "/", "?" or "#" in a password must not bring it to light.
 _USERINFO = re.compile(r"^([\w+.-]*:/*)?.*@", re.DOTALL)
@@ -77,30 +80,34 @@ class StoreURL:
                 f"a store URL has no spaces or control characters: {_mask(text)!r}; "
                 "percent-encode them (a space is %20)"
             )
-        try:
-            parts = urlsplit(text)
-        except ValueError:  # its message may show the password
+        # Not urlsplit: since Python 3.11.4 and its like it takes a bracketed host only where
+        # nothing stands before it, and here it may be the second of several.
+        rest, hash_sign, _ = text.partition("://")[2].partition("#")
+        rest, _, query = rest.partition("?")
+        netloc, slash, path = rest.partition("/")
+        path = slash + path
+        userinfo, _, authority = netloc.rpartition("@")
+        if not _is_authority(authority):
             raise ConfigurationError(
                 f"the host in {_mask(text)!r} is not valid; an IPv6 address stands in brackets"
-            ) from None
-        if parts.netloc and "@" in parts.path:
+            )
+        if netloc and "@" in path:
             raise ConfigurationError(
                 f"'@' in the path of {_mask(text)!r}: write it as %40, and '/' in a password as %2F"
             )
-        if parts.fragment or text.endswith("#"):
+        if hash_sign:
             raise ConfigurationError(
                 f"a store URL has no fragment: {_mask(text)!r}; write '#' as %23"
             )
         text = _mask(text)
-        userinfo, _, authority = parts.netloc.rpartition("@")
         username, _, password = userinfo.partition(":")
         return cls(
-            scheme=parts.scheme,
+            scheme=scheme,
             authority=_unquote(authority, text),
-            path=_unquote(parts.path, text),
+            path=_unquote(path, text),
             username=_unquote(username, text),
             password=_unquote(password, text),
-            query=MappingProxyType(_parse_query(parts.query, text)),
+            query=MappingProxyType(_parse_query(query, text)),
         )
 
     def __str__(self) -> str:
@@ -114,6 +121,24 @@ class StoreURL:
             f"{self.scheme}://{login}{'@' if login else ''}{quote(self.authority, safe=':,[]')}"
             f"{quote(self.path)}{'?' if query else ''}{query}"
         )
+
+
+def _is_authority(text: str) -> bool:
+    """Whether brackets stand around IPv6 addresses only, and no letter turns into a separator."""
+    outside = _BRACKETED.sub("", text)
+    if "[" in outside or "]" in outside:
+        return False
+    # A resolver makes "a/c" of U+2100 (CVE-2019-9636).
+    if not outside.isascii():
+        letters = "".join(letter for letter in outside if not letter.isascii())
+        if set("/?#@:,") & set(unicodedata.normalize("NFKC", letters)):
+            return False
+    try:
+        for address in _BRACKETED.findall(text):
+            ipaddress.IPv6Address(address)
+    except ValueError:
+        return False
+    return True
 
 
 def _unquote(part: str, shown: str) -> str:

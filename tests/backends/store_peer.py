@@ -136,7 +136,8 @@ def _fork(elector: LeaderElector) -> None:
     reader, writer = os.pipe()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", DeprecationWarning)  # of forks beside threads
-        child = os.fork()
+        with _printing:  # held by another thread, it would stay locked in the child
+            child = os.fork()
     if child == 0:
         os.write(writer, b"leads" if elector.is_leader else b"does not lead")
         sys.exit(0)

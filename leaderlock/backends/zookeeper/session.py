@@ -25,6 +25,7 @@ from leaderlock.backends.zookeeper.target import Target
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.machine import NEVER
 
+_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # differs with OpenSSL
 _SHORTEST_SHARE = 0.7  # of the ttl asked for: with less, heartbeats do not fit into the lease
 
 
@@ -157,7 +158,7 @@ class Session:
                 self._refusal = "ZooKeeper asks for a login by SASL: set sasl, user and password"
             elif isinstance(error, AuthFailedError | SASLException | SessionClosedRequireSaslError):
                 self._refusal = "ZooKeeper refuses the login: wrong user name or password"
-            elif isinstance(tls, ssl.SSLError) and not isinstance(tls, ssl.SSLEOFError):
+            elif isinstance(tls, ssl.SSLError) and not isinstance(tls, _HUNG_UP):
                 self._refusal = f"no TLS with ZooKeeper at {self._target}: {tls}"
             self._changed.notify_all()
 
