@@ -136,6 +136,40 @@ def test_a_campaign_carried_out_late_elects_nobody(own_redis: RedisServer) -> No
     backend.close()
 
 
+def test_an_attempt_that_no_replica_confirmed_can_ask_again(own_redis: RedisServer) -> None:
+    """It once retired itself for a minute, if a campaign before had stayed without an answer."""
+    backend = backend_at(own_redis.url, timeout=0.3, wait=1)
+    own_redis.freeze()
+    with pytest.raises(BackendUnavailable):
+        backend.campaign(attempt_at())
+    own_redis.thaw()
+    with pytest.raises(BackendUnavailable, match="wait_replicas"):
+        backend.campaign(attempt_at())
+    assert keys_of(own_redis) == ["{leaderlock:e}:fence"]
+    backend.release(attempt_at())  # given up, it is retired all the same
+    assert "{leaderlock:e}:retired:a" in keys_of(own_redis)
+    backend.close()
+
+
+@pytest.mark.parametrize("number", ["nan", "inf", "1e300", "9223372036854775807"])
+def test_a_fence_that_is_no_token_elects_nobody(own_redis: RedisServer, number: str) -> None:
+    own_redis.call("SET", "{leaderlock:e}:fence", number)
+    backend = backend_at(own_redis.url)
+    with pytest.raises(BackendRefused, match="fence"):
+        backend.campaign(attempt_at())
+    assert keys_of(own_redis) == ["{leaderlock:e}:fence"]
+    backend.close()
+
+
+def test_a_user_who_may_not_set_an_expiry_leaves_no_key_without_one() -> None:
+    with RedisServer(users=["app on >x ~* &* +@all -pexpire"]) as server:
+        backend = backend_at(f"redis://app:x@127.0.0.1:{server.port}")
+        with pytest.raises(BackendRefused):
+            backend.campaign(attempt_at())
+        assert keys_of(server) == ["{leaderlock:e}:fence"]
+        backend.close()
+
+
 def test_an_elector_stopped_while_the_server_was_frozen_leaves_no_orphan(
     own_redis: RedisServer,
 ) -> None:

@@ -115,7 +115,9 @@ class RedisBackend(Backend):
         try:
             self._require_confirmation(answer)
         except BackendUnavailable:
-            self._release(attempt, self.settings.request_timeout - (time.monotonic() - began))
+            # Not for good: the same attempt asks again.
+            left = self.settings.request_timeout - (time.monotonic() - began)
+            self._release(attempt, left, retire=False)
             raise
         self._subscriber.forget(attempt)
         return Granted(token=_number(value), source=self._source)
@@ -147,7 +149,7 @@ class RedisBackend(Backend):
 
     def release(self, attempt: Attempt) -> None:
         self._subscriber.forget(attempt)
-        self._release(attempt, self.settings.request_timeout)
+        self._release(attempt, self.settings.request_timeout, retire=True)
 
     def leader(self, election: str) -> Reading:
         keys = self._keys(election)
@@ -201,10 +203,11 @@ class RedisBackend(Backend):
         )
         return [(slot, [key for key, _ in chunk], [a for _, a in chunk]) for slot, chunk in chunks]
 
-    def _release(self, attempt: Attempt, within: float) -> None:
+    def _release(self, attempt: Attempt, within: float, *, retire: bool) -> None:
         """Take it back. One that may still be carried out finds its attempt retired."""
         keys = self._keys(attempt.election)
-        retired_ms = _RETIRED_MS if attempt.attempt_id in self._unanswered else 0
+        is_late = retire and attempt.attempt_id in self._unanswered
+        retired_ms = _RETIRED_MS if is_late else 0
         command = _eval(
             RELEASE,
             (keys.leader, keys.retired(attempt)),
@@ -212,7 +215,8 @@ class RedisBackend(Backend):
         )
         (answer,) = self._servers.ask([Request(keys.slot, command)], within=within)
         answer.get()
-        self._unanswered.discard(attempt.attempt_id)
+        if retire:
+            self._unanswered.discard(attempt.attempt_id)
 
     def _wait(self, ttl_ms: int) -> Waiting:
         jitter = random.uniform(0, min(_JITTER, self.settings.ttl / 20))

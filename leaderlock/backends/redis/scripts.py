@@ -57,13 +57,19 @@ if quarantine > 0 then
   if up < quarantine then return {2, quarantine - up} end
 end
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
-if not last then return redis.error_reply('WRONGTYPE the fence is not a number') end
+if not last or last ~= last or last > 9007199254740990 then
+  return redis.error_reply('WRONGTYPE the fence is not a number below 2^53')
+end
 local time = redis.call('TIME')
 local token = string.format('%.0f', math.max(last + 1, time[1] * 1000000 + time[2]))
 redis.call('PUBLISH', ARGV[4], 'elected')
 redis.call('SET', KEYS[2], token)
 redis.call('HSET', KEYS[1], 'id', ARGV[1], 'token', token, 'meta', ARGV[3])
-redis.call('PEXPIRE', KEYS[1], ARGV[2])
+local expires = redis.pcall('PEXPIRE', KEYS[1], ARGV[2])
+if type(expires) == 'table' then -- an error; without expiry it would block the election for ever
+  redis.call('DEL', KEYS[1])
+  return expires
+end
 return {1, token}
 """
 
