@@ -56,10 +56,10 @@ class LostReplyCases:
         election = new_name()
         leader = Contender(harness, election, ttl=harness.short_ttl)
         leader.win()
-        harness.pass_time(leader.ttl * 0.6)
+        harness.pass_time(leader.ttl * 0.5)
         again = leader.win()
         if again.sent_at is None:
-            harness.pass_time(leader.ttl * 0.5)
+            harness.pass_time(leader.ttl * 0.6)
             leader.must_hold("campaign() was granted again less than a ttl ago")
             Contender(harness, election).wait()
 
