@@ -608,7 +608,7 @@ def test_many_cycles_leave_nothing_behind(make: Make, operator: Operator) -> Non
         )
     assert not backend._locks.all() and not rival._locks.all()
     for watcher in (backend._watcher, rival._watcher):
-        assert not watcher._waiting and not watcher._hopes.names()
+        assert not watcher._waiters._expected and not watcher._waiters.attempts.names()
 
 
 def test_a_forked_child_sends_not_a_byte_on_the_parents_connections(

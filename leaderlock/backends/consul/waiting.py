@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.consul.connection import Connection, Entry
 from leaderlock.backends.consul.target import Target
-from leaderlock.backends.wakes import Wakes
+from leaderlock.backends.wakes import Waiters
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
@@ -37,20 +37,16 @@ class Watcher:
 
     def _reset(self) -> None:
         self._connection = Connection(self._target, _PATIENCE)
-        self._hopes = Wakes()  # of attempts: when the key is free
-        self._observers = Wakes()  # at every change
+        self._waiters = Waiters()  # by key
         self._poke = threading.Event()
         self._closing = threading.Event()
-        self._lock = threading.Lock()  # guards the next two
+        self._lock = threading.Lock()  # guards the next one
         self._thread: threading.Thread | None = None
-        self._waiting: dict[str, Callable[[], None]] = {}  # by attempt id: how to stop
         self._backoff = Backoff(_LONGEST_BACKOFF)
 
     def expect(self, key: str, attempt: Attempt) -> None:
         """Wake the attempt when the key may be free. To be called before every look at it."""
-        with self._lock:
-            if attempt.attempt_id not in self._waiting:
-                self._waiting[attempt.attempt_id] = self._hopes.add(key, attempt.wake)
+        self._waiters.expect(key, attempt)
 
     def start(self) -> None:
         """To be called when somebody does have to wait: whoever leads at once needs no thread."""
@@ -58,14 +54,11 @@ class Watcher:
             self._start()
 
     def forget(self, attempt: Attempt) -> None:
-        with self._lock:
-            remove = self._waiting.pop(attempt.attempt_id, None)
-        if remove is not None:
-            remove()
+        self._waiters.forget(attempt)
 
     def watch(self, key: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Wake after every change of the key, and once for its state at present."""
-        remove = self._observers.add(key, wake)
+        remove = self._waiters.observers.add(key, wake)
         self.start()
         return remove
 
@@ -99,7 +92,7 @@ class Watcher:
         index = 0
         seen: Entries = {}
         while not self._closing.is_set():
-            if not (self._hopes.names() or self._observers.names()):
+            if not self._waiters.names():
                 index = 0  # whatever happens from now on will not have been seen
                 self._poke.wait()
                 self._poke.clear()
@@ -116,12 +109,11 @@ class Watcher:
         self._backoff.reset()
         self._closing.wait(random.uniform(0, JITTER))
         if not index:
-            self._hopes.ring_all()
-            self._observers.ring_all()
+            self._waiters.ring_all()
         for key in seen.keys() | found.keys() if index else ():
             if (entry := found.get(key, Entry(key))) != seen.get(key, Entry(key)):
-                self._observers.ring(key)
-                if not entry.session:
-                    self._hopes.ring(key)
+                self._waiters.observers.ring(key)
+                if not entry.session:  # the key is free
+                    self._waiters.attempts.ring(key)
         # An index that runs backwards is of another history: begin anew, as Consul's docs say.
         return (found_index if found_index >= index else 0), found

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.redis.connection import Command, Line, translated
-from leaderlock.backends.wakes import Wakes
+from leaderlock.backends.wakes import Waiters
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
@@ -44,8 +44,7 @@ class Subscriber:
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
-        self._attempts, self._observers = Wakes(), Wakes()  # by channel
-        self._expected: dict[str, Callable[[], None]] = {}  # by attempt; the ways to stop
+        self._waiters = Waiters()  # by channel
         self._thread: threading.Thread | None = None
         self._line: Line | None = None
         self._bell: tuple[socket.socket, socket.socket] | None = None  # rings inside the thread
@@ -55,22 +54,16 @@ class Subscriber:
 
     def expect(self, channel: str, attempt: Attempt) -> None:
         """Wake it from now on, as far as the channel is subscribed. Does nothing twice."""
-        with self._lock:
-            if attempt.attempt_id not in self._expected:
-                stop = self._attempts.add(channel, attempt.wake)
-                self._expected[attempt.attempt_id] = stop
+        self._waiters.expect(channel, attempt)
 
     def forget(self, attempt: Attempt) -> None:
         """Wake it no more."""
-        with self._lock:
-            stop = self._expected.pop(attempt.attempt_id, None)
-        if stop is not None:
-            stop()
+        if self._waiters.forget(attempt):
             self._ring_bell()
 
     def watch(self, channel: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Wake an observer. Returns the way to stop."""
-        remove = self._observers.add(channel, wake)
+        remove = self._waiters.observers.add(channel, wake)
         self.subscribe()
 
         def stop() -> None:
@@ -167,7 +160,7 @@ class Subscriber:
                     asked_at = time.monotonic()
 
     def _bring_up_to_date(self, line: Line, subscribed: set[str]) -> None:
-        wanted = self._attempts.names() | self._observers.names()
+        wanted = self._waiters.names()
         line.until(time.monotonic() + self._timeout)
         for word, channels in (
             ("SUBSCRIBE", wanted - subscribed),
@@ -186,9 +179,8 @@ class Subscriber:
                 self._is_failing = False
                 self._backoff.reset()
                 # What happened before was not heard.
-                self._attempts.ring(channel.decode())
-                self._observers.ring(channel.decode())
+                self._waiters.ring(channel.decode())
             case [b"message", bytes(channel), what]:
-                self._observers.ring(channel.decode())
+                self._waiters.observers.ring(channel.decode())
                 if what == b"free":
-                    self._attempts.ring(channel.decode())
+                    self._waiters.attempts.ring(channel.decode())
