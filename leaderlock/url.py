@@ -221,6 +221,23 @@ def name(value: object) -> str:
     return value
 
 
+def text(value: object) -> str:
+    """Any text but the empty one."""
+    if not isinstance(value, str) or not value:
+        raise ValueError("a text that is not empty")
+    return value
+
+
+def flag(value: object) -> bool:
+    """true or false."""
+    if isinstance(value, bool):
+        return value
+    found = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
+    if not isinstance(value, str) or value.lower() not in found:
+        raise ValueError("true or false")
+    return found[value.lower()]
+
+
 def _number(value: object, allowed: str) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float | str):
         raise ValueError(allowed)

@@ -15,30 +15,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from leaderlock.errors import ConfigurationError
-from leaderlock.url import Option, StoreURL
+from leaderlock.url import Option, StoreURL, flag, text
 
 Host = tuple[str, int]
+
+TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
+"""TLS that ended in the middle: a network or a server that broke, and no refusal. Which of them it
+is depends on the version of OpenSSL."""
 
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\s:\[\]/@,]+))(?::(?P<port>[0-9]{1,5}))?"
 )
-
-
-def text(value: object) -> str:
-    """Any text but the empty one."""
-    if not isinstance(value, str) or not value:
-        raise ValueError("a text that is not empty")
-    return value
-
-
-def flag(value: object) -> bool:
-    """true or false."""
-    if isinstance(value, bool):
-        return value
-    found = {"true": True, "yes": True, "1": True, "false": False, "no": False, "0": False}
-    if not isinstance(value, str) or value.lower() not in found:
-        raise ValueError("true or false")
-    return found[value.lower()]
 
 
 def _hosts(value: object) -> str:

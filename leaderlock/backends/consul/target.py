@@ -9,9 +9,9 @@ from pathlib import Path
 
 import consul
 
-from leaderlock.backends.network import HOSTS, TLS, Host, TLSFiles, hosts_of, text, tls_of
+from leaderlock.backends.network import HOSTS, TLS, Host, TLSFiles, hosts_of, tls_of
 from leaderlock.errors import ConfigurationError
-from leaderlock.url import Option, StoreURL, seconds
+from leaderlock.url import Option, StoreURL, seconds, text
 
 DEFAULT_PORT = 8500
 LONGEST_LOCK_DELAY = 60.0

@@ -24,14 +24,12 @@ from typing import Any
 import consul
 
 from leaderlock.backends.consul.target import Target
-from leaderlock.backends.network import Host, join_host
+from leaderlock.backends.network import TLS_CUT_OFF, Host, join_host
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _MOST_IDLE = 4
 _CHUNK = 16384
 _LONGEST_TEXT = 300
-# TLS that ends in the middle is a network or a server that broke; other errors stay as they are.
-_BROKEN_TLS = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 
 
 class Transport(consul.base.HTTPClient):  # type: ignore[misc]
@@ -147,7 +145,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
             except BaseException:
                 self._drop(connection)
                 raise
-        except _BROKEN_TLS as error:
+        except TLS_CUT_OFF as error:
             raise BackendUnavailable(f"no answer from Consul: {error}") from error
         except ssl.SSLError as error:
             raise BackendRefused(f"no TLS with Consul at {self._where}: {error}") from error

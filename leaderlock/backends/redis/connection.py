@@ -31,7 +31,7 @@ from redis.exceptions import (
     TryAgainError,
 )
 
-from leaderlock.backends.network import Host, join_host
+from leaderlock.backends.network import TLS_CUT_OFF, Host, join_host
 from leaderlock.backends.redis.target import NO_RETRIES
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
@@ -215,7 +215,7 @@ def _tls_refusal(error: BaseException | None) -> ssl.SSLError | None:
     """The certificate or protocol error below one of redis-py's; not a mere end of connection."""
     while error is not None:
         if isinstance(error, ssl.SSLError):
-            ended = ssl.SSLEOFError | ssl.SSLZeroReturnError | ssl.SSLSyscallError
-            return None if isinstance(error, ended) or "timed out" in str(error) else error
+            ended = isinstance(error, TLS_CUT_OFF) or "timed out" in str(error)
+            return None if ended else error
         error = error.__cause__ or error.__context__
     return None

@@ -23,14 +23,12 @@ from leaderlock.backends.network import (
     TLS,
     Host,
     TLSFiles,
-    flag,
     hosts_of,
     login_of,
-    text,
     tls_of,
 )
 from leaderlock.errors import ConfigurationError
-from leaderlock.url import Option, StoreURL, whole_number
+from leaderlock.url import Option, StoreURL, flag, text, whole_number
 
 _PORT, _SENTINEL_PORT = 6379, 26379
 _db = whole_number(0, 1_000_000)

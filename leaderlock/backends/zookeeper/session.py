@@ -19,13 +19,13 @@ from kazoo.exceptions import (
 from kazoo.protocol.states import KazooState, KeeperState
 
 from leaderlock.backends.base import Settings
+from leaderlock.backends.network import TLS_CUT_OFF
 from leaderlock.backends.zookeeper.client import make_client
 from leaderlock.backends.zookeeper.proofs import Proofs
 from leaderlock.backends.zookeeper.target import Target
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.machine import NEVER
 
-_HUNG_UP = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)  # differs with OpenSSL
 _SHORTEST_SHARE = 0.7  # of the ttl asked for: with less, heartbeats do not fit into the lease
 
 
@@ -158,7 +158,7 @@ class Session:
                 self._refusal = "ZooKeeper asks for a login by SASL: set sasl, user and password"
             elif isinstance(error, AuthFailedError | SASLException | SessionClosedRequireSaslError):
                 self._refusal = "ZooKeeper refuses the login: wrong user name or password"
-            elif isinstance(tls, ssl.SSLError) and not isinstance(tls, _HUNG_UP):
+            elif isinstance(tls, ssl.SSLError) and not isinstance(tls, TLS_CUT_OFF):
                 self._refusal = f"no TLS with ZooKeeper at {self._target}: {tls}"
             self._changed.notify_all()
 
