@@ -16,7 +16,7 @@ and let another in. See `Proofs` for how little even a write proves.
 What it does not promise:
 
 * Anything that an ensemble does not promise that has lost its data, or was restored: tokens start
-  again. A candidate that knew higher ones stops, and asks for a higher epoch.
+  again. A client whose session is older than that may not get a connection any more.
 * One source of tokens over the deletion of the namespace's node, if no running client knew it.
 """
 
