@@ -5,39 +5,21 @@ from __future__ import annotations
 from leaderlock.backends.base import Backend, Settings
 from leaderlock.backends.consul import ConsulBackend
 from leaderlock.backends.layout import key_part
-from leaderlock.testing import BackendHarness
 from leaderlock.testing.harness import NAMESPACE
 from leaderlock.url import StoreURL
+from tests.conformance.server_harness import ServerHarness
 from tests.servers.consul import ConsulServer
 from tests.servers.process import NotReady
 
 
-class ConsulHarness(BackendHarness):
+class ConsulHarness(ServerHarness[ConsulServer]):
     """Leases run out after three short_ttl: Consul doubles a ttl, then comes the lock-delay."""
 
     short_ttl = 1.5
     short_timeout = 0.33
 
-    def __init__(self, server: ConsulServer) -> None:
-        super().__init__()
-        self._server = server
-
     def make_backend(self, settings: Settings) -> Backend:
         return ConsulBackend.from_url(StoreURL.parse(self._server.url), settings)
-
-    def freeze(self) -> None:
-        self._server.freeze()
-
-    def thaw(self) -> None:
-        if self._server.frozen:
-            self._server.thaw()
-
-    def break_store(self) -> None:
-        self._server.kill()
-
-    def mend_store(self) -> None:
-        if not self._server.running:
-            self._server.start()
 
     def delete_leader(self, election: str) -> None:
         # Twice escaped: once for the URL, once for the key's own sake.

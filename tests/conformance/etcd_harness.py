@@ -6,39 +6,24 @@ from leaderlock.backends.base import Backend, Settings
 from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.target import target_of
 from leaderlock.backends.layout import key_part
-from leaderlock.testing import BackendHarness
 from leaderlock.testing.harness import NAMESPACE
 from leaderlock.url import StoreURL
+from tests.conformance.server_harness import ServerHarness
 from tests.servers.etcd import EtcdServer, encode
 
 
-class EtcdHarness(BackendHarness):
+class EtcdHarness(ServerHarness[EtcdServer]):
     """One server, which grants no shorter lease than 2 s."""
 
     short_ttl = 2.0
     short_timeout = 0.4
 
     def __init__(self, server: EtcdServer) -> None:
-        super().__init__()
-        self._server = server
+        super().__init__(server)
         self._target = target_of(StoreURL.parse(server.url))
 
     def make_backend(self, settings: Settings) -> Backend:
         return EtcdBackend(self._target, settings)
-
-    def freeze(self) -> None:
-        self._server.freeze()
-
-    def thaw(self) -> None:
-        if self._server.frozen:
-            self._server.thaw()
-
-    def break_store(self) -> None:
-        self._server.kill()
-
-    def mend_store(self) -> None:
-        if not self._server.running:
-            self._server.start()
 
     def delete_leader(self, election: str) -> None:
         prefix = f"{NAMESPACE}/{key_part(election)}/"

@@ -15,40 +15,22 @@ from leaderlock.backends.base import Backend, Settings
 from leaderlock.backends.layout import key_part
 from leaderlock.backends.zookeeper import ZooKeeperBackend
 from leaderlock.backends.zookeeper.session import Session
-from leaderlock.testing import BackendHarness
 from leaderlock.testing.harness import NAMESPACE
 from leaderlock.url import StoreURL
+from tests.conformance.server_harness import ServerHarness
 from tests.servers.zookeeper import ZooKeeperServer
 
 T = TypeVar("T")
 
 
-class ZooKeeperHarness(BackendHarness):
+class ZooKeeperHarness(ServerHarness[ZooKeeperServer]):
     """A real server, to be frozen and killed."""
 
     short_ttl = 2.0
     short_timeout = 0.4
 
-    def __init__(self, server: ZooKeeperServer) -> None:
-        super().__init__()
-        self._server = server
-
     def make_backend(self, settings: Settings) -> Backend:
         return ZooKeeperBackend.from_url(StoreURL.parse(self._server.url), settings)
-
-    def freeze(self) -> None:
-        self._server.freeze()
-
-    def thaw(self) -> None:
-        if self._server.frozen:
-            self._server.thaw()
-
-    def break_store(self) -> None:
-        self._server.kill()
-
-    def mend_store(self) -> None:
-        if not self._server.running:
-            self._server.start()
 
     def delete_leader(self, election: str) -> None:
         parent = f"/{NAMESPACE}/{key_part(election)}"

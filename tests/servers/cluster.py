@@ -5,15 +5,14 @@ from __future__ import annotations
 import abc
 import shutil
 from collections.abc import Iterable
-from types import TracebackType
 from typing import Generic, Self, TypeVar
 
-from tests.servers.process import START_TIMEOUT, NotReady, Server, wait_until
+from tests.servers.process import START_TIMEOUT, NotReady, Server, Startable, wait_until
 
 NodeT = TypeVar("NodeT", bound=Server)
 
 
-class Cluster(abc.ABC, Generic[NodeT]):
+class Cluster(Startable, Generic[NodeT]):
     """Several servers that elect a leader among themselves. Subclasses make the nodes."""
 
     nodes: list[NodeT]
@@ -86,18 +85,3 @@ class Cluster(abc.ABC, Generic[NodeT]):
     def stop(self) -> None:
         for node in self.nodes:
             node.stop()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()

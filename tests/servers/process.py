@@ -26,7 +26,34 @@ class NotReady(Exception):
     """What a probe raises, besides OSError, while the server is not there yet."""
 
 
-class Server(abc.ABC):
+class Startable(abc.ABC):
+    """Started at the beginning of a `with` statement and stopped at its end, also if that fails."""
+
+    @abc.abstractmethod
+    def start(self) -> Self:
+        """Start it and wait until it is ready."""
+
+    @abc.abstractmethod
+    def stop(self) -> None:
+        """End it and remove all that it left."""
+
+    def __enter__(self) -> Self:
+        try:
+            return self.start()
+        except BaseException:
+            self.stop()
+            raise
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop()
+
+
+class Server(Startable):
     """A server of one node. It is started by `start()` or a `with` statement.
 
     Attributes:
@@ -175,21 +202,6 @@ class Server(abc.ABC):
 
     def __str__(self) -> str:
         return f"{type(self).__name__} on port {self.port}"
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 ResultT = TypeVar("ResultT")

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from types import TracebackType
 from typing import Self
 from urllib.parse import quote
 
 from tests.servers.certificates import Certificates
-from tests.servers.process import NotReady, Server, wait_until
+from tests.servers.process import NotReady, Server, Startable, wait_until
 from tests.servers.programs import Ports, program
 
 Reply = str | int | list["Reply"] | None
@@ -139,7 +138,7 @@ class RedisSentinel(RedisServer):
         return int(str(address[1]))
 
 
-class RedisCluster:
+class RedisCluster(Startable):
     """Three primaries that share the slots, with replicas that take over where wanted.
 
     Attributes:
@@ -216,21 +215,6 @@ class RedisCluster:
         for node in self.nodes + self.replicas:
             node.stop()
         self._ports.release()
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.stop()
 
 
 def _encode(*words: str) -> bytes:
