@@ -67,7 +67,7 @@ def win_soon(backend: ConsulBackend, attempt: Attempt, within: float = SOON) -> 
             if isinstance(answer := backend.campaign(attempt), Granted):
                 return answer
         assert time.monotonic() < end, f"not granted within {within} s"
-        time.sleep(0.05)
+        time.sleep(0.05)  # nothing wakes an attempt over a lock-delay
 
 
 def must_wait(backend: ConsulBackend, attempt: Attempt) -> Waiting:
@@ -78,13 +78,6 @@ def must_wait(backend: ConsulBackend, attempt: Attempt) -> Waiting:
 
 def renewal(backend: ConsulBackend, attempt: Attempt) -> Renewal:
     return backend.renew([attempt]).outcomes[attempt.attempt_id]
-
-
-def eventually(condition: Callable[[], object], what: str = "", within: float = SOON) -> None:
-    end = time.monotonic() + within
-    while not condition():
-        assert time.monotonic() < end, f"not within {within} s: {what or condition}"
-        time.sleep(0.01)
 
 
 @dataclass

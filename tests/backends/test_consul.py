@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from leaderlock import BackendRefused, BackendUnavailable
-from leaderlock.backends.base import Granted, Reading, Renewal, Waiting
+from leaderlock.backends.base import Attempt, Granted, Reading, Renewal, Waiting
 from leaderlock.backends.consul import ConsulBackend
 from leaderlock.backends.consul.connection import Connection, Entry
 from leaderlock.backends.consul.waiting import Watcher
@@ -23,13 +23,13 @@ from tests.backends.consul_tools import (
     Operator,
     an_attempt,
     backends,
-    eventually,
     make_backend,
     must_wait,
     new_election,
     renewal,
     win,
 )
+from tests.elector.tools import eventually
 from tests.servers.consul import ConsulServer
 from tests.servers.proxy import Proxy
 
@@ -307,17 +307,22 @@ def test_a_reading_of_a_free_election_has_the_last_token(make: Make) -> None:
 # Requests that are lost, or come late
 
 
+def lose_the_grant(proxy: Proxy, backend: ConsulBackend, attempt: Attempt) -> None:
+    """A campaign that is carried out, and whose answer does not come."""
+    proxy.drop_replies(after=b'"lock"')
+    with pytest.raises(BackendUnavailable):
+        backend.campaign(attempt)
+    proxy.pass_on()
+
+
 def test_a_lost_reply_to_the_lock_neither_blocks_nor_elects_twice(
     make: Make, server: ConsulServer, operator: Operator
 ) -> None:
     with Proxy(server.port) as proxy:
         backend, election = make(server.url_at(proxy.port), request_timeout=0.5), new_election()
         attempt = an_attempt(election)
-        proxy.drop_replies(after=b'"lock"')
-        with pytest.raises(BackendUnavailable):
-            backend.campaign(attempt)
+        lose_the_grant(proxy, backend, attempt)
         assert operator.holder(election), "the lock was to be carried out"
-        proxy.pass_on()
         granted = win(backend, attempt)
         entry = operator.entry(election)
         assert entry and entry["ModifyIndex"] == granted.token and entry["LockIndex"] == 1
@@ -334,19 +339,23 @@ def test_a_grant_whose_reply_was_lost_is_taken_back(
     with Proxy(server.port) as proxy:
         backend, election = make(server.url_at(proxy.port), request_timeout=0.5), new_election()
         attempt = an_attempt(election)
-        proxy.drop_replies(after=b'"lock"')
-        with pytest.raises(BackendUnavailable):
-            backend.campaign(attempt)
-        proxy.pass_on()
+        lose_the_grant(proxy, backend, attempt)
         backend.release(attempt)
         assert operator.entry(election) and not operator.holder(election)
         backend.close()
 
 
-def late_lock(proxy: Proxy, backend: ConsulBackend, attempt: Any) -> None:
+def late_lock(proxy: Proxy, backend: ConsulBackend, attempt: Attempt) -> None:
     """A campaign whose lock request stays in the network."""
     with before_write(backend, "lock", proxy.hold), pytest.raises(BackendUnavailable):
         backend.campaign(attempt)
+
+
+def let_it_arrive(proxy: Proxy) -> None:
+    """The held request, whose sender has hung up. Nothing tells when Consul has carried it out."""
+    proxy.pass_on()
+    eventually(lambda: proxy.open_connections <= 1, "the late request has arrived")
+    time.sleep(0.2)
 
 
 @pytest.mark.parametrize("known", [True, False], ids=["known key", "new key"])
@@ -366,9 +375,7 @@ def test_a_lock_that_arrives_after_its_release_does_nothing(
         given_up = an_attempt(election)
         late_lock(proxy, backend, given_up)
         backend.release(given_up)  # by the other host
-        proxy.pass_on()
-        eventually(lambda: proxy.open_connections <= 1, "the late request has arrived")
-        time.sleep(0.2)
+        let_it_arrive(proxy)
         assert not operator.holder(election)
         heir = make()
         win(heir, an_attempt(election))
@@ -389,9 +396,7 @@ def test_a_lock_that_arrives_late_does_not_touch_a_later_term_of_the_same_sessio
         given_up, leader = an_attempt(election), an_attempt(election)
         late_lock(proxy, backend, given_up)
         token = win(backend, leader).token
-        proxy.pass_on()
-        eventually(lambda: proxy.open_connections <= 1, "the late request has arrived")
-        time.sleep(0.2)
+        let_it_arrive(proxy)
         entry = operator.entry(election)
         assert entry and entry["ModifyIndex"] == token
         found = unpack(entry["Value"])
@@ -419,15 +424,13 @@ def test_a_release_that_arrives_late_does_not_end_a_later_term_of_the_same_sessi
             backend.release(first)
         backend.release(first)
         win(backend, second)
-        proxy.pass_on()
-        eventually(lambda: proxy.open_connections <= 1, "the late request has arrived")
-        time.sleep(0.2)
+        let_it_arrive(proxy)
         assert renewal(backend, second) is Renewal.RENEWED
         must_wait(make(), an_attempt(election))
         backend.close()
 
 
-def test_a_frozen_server_that_locks_late_leaves_no_orphan(operator: Operator) -> None:
+def test_a_frozen_server_that_locks_late_leaves_no_orphan() -> None:
     """The server, not the network, has the request in its buffers."""
     with ConsulServer() as server:
         operator, election = Operator(server), new_election()
@@ -444,7 +447,7 @@ def test_a_frozen_server_that_locks_late_leaves_no_orphan(operator: Operator) ->
                 backend.release(given_up)
             server.thaw()
             eventually(lambda: _released(backend, given_up), "the release gets an answer")
-            time.sleep(0.3)
+            time.sleep(0.3)  # what lay in its buffers has been carried out by then
             assert not operator.holder(election)
             assert renewal(backend, kept) is Renewal.RENEWED
             other = make_backend(server.url)
@@ -562,7 +565,7 @@ def test_a_long_poll_outlives_the_request_timeout_and_ends_with_the_client(
 ) -> None:
     backend = make(request_timeout=0.3)
     unwatch = backend.watch(new_election(), lambda: None)
-    time.sleep(0.7)
+    time.sleep(0.7)  # the poll is under way, for longer than a request may be
     (thread,) = [t for t in threading.enumerate() if t.name == "leaderlock-consul"]
     begin = time.monotonic()
     backend.close()

@@ -31,13 +31,13 @@ from tests.backends.consul_tools import (
     SOON,
     an_attempt,
     backends,
-    eventually,
     make_backend,
     must_wait,
     new_election,
     renewal,
     win,
 )
+from tests.elector.tools import eventually
 from tests.servers.certificates import Certificates
 from tests.servers.consul import MASTER_TOKEN, ConsulServer
 from tests.servers.external import Shared

@@ -11,9 +11,9 @@ import pytest
 
 from leaderlock import LeaderElector, LossReason, connect
 from leaderlock.clock import BOOT_CLOCK
-from tests.backends.consul_tools import Operator, eventually, new_election
+from tests.backends.consul_tools import Operator, new_election
 from tests.backends.store_peer import Peer
-from tests.elector.tools import Record
+from tests.elector.tools import Record, eventually
 from tests.servers.consul import ConsulCluster, ConsulServer
 from tests.servers.proxy import Proxy
 
