@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
 from leaderlock import LeaderElector
-from leaderlock.backends.base import Attempt, Granted, Settings
+from leaderlock.backends.base import Settings
 from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.connection import Talk
 from leaderlock.backends.etcd.target import target_of
@@ -27,21 +27,9 @@ def backend_at(url: str, *, ttl: float = 30.0, timeout: float = 2.0) -> EtcdBack
     return EtcdBackend(target_of(StoreURL.parse(url)), settings)
 
 
-def attempt_at(
-    election: str = "e", name: str = "a", wake: Callable[[], None] | None = None
-) -> Attempt:
-    return Attempt(election, name, b"payload of " + name.encode(), wake or (lambda: None))
-
-
 def elector_at(url: str, record: Record | None = None, ttl: float = TTL) -> LeaderElector:
     record = record or Record()
     return LeaderElector(url, "e", ttl=ttl, on_elected=record.elected, on_lost=record.lost)
-
-
-def win(backend: EtcdBackend, attempt: Attempt) -> int:
-    granted = backend.campaign(attempt)
-    assert isinstance(granted, Granted), granted
-    return granted.token
 
 
 def keys_of(server: EtcdServer) -> list[str]:

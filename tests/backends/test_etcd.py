@@ -22,7 +22,6 @@ from leaderlock.testing import FakeClock
 from tests.backends.etcd_tools import (
     TTL,
     asked,
-    attempt_at,
     backend_at,
     delete,
     elector_at,
@@ -31,8 +30,8 @@ from tests.backends.etcd_tools import (
     queue_of,
     revoke_all,
     watchers_of,
-    win,
 )
+from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
 from tests.servers.etcd import EtcdServer, encode
 from tests.servers.proxy import Fault, Proxy

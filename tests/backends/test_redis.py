@@ -10,7 +10,6 @@ import re
 import threading
 import time
 import warnings
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
@@ -23,57 +22,18 @@ from leaderlock import (
     LossReason,
     connect,
 )
-from leaderlock.backends.base import Attempt, Granted, Renewal, Settings, Waiting
-from leaderlock.backends.redis import RedisBackend
+from leaderlock.backends.base import Granted, Renewal, Waiting
 from leaderlock.backends.redis import backend as backend_module
 from leaderlock.backends.redis import waiting as waiting_module
-from leaderlock.backends.redis.target import target_of
 from leaderlock.clock import BOOT_CLOCK
-from leaderlock.url import StoreURL
+from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of
 from tests.backends.store_peer import Peer
+from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
 from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer, ValkeyServer
 
-TTL = 2.0
 OF_CAMPAIGNS = b"uptime_in_seconds"  # stands in that script only
-
-
-def backend_at(
-    url: str, *, ttl: float = 30.0, timeout: float = 1.0, wait: int = 0, quarantine: bool = False
-) -> RedisBackend:
-    settings = Settings(ttl=ttl, request_timeout=timeout)
-    return RedisBackend(target_of(StoreURL.parse(url)), settings, wait, quarantine)
-
-
-def attempt_at(
-    election: str = "e", name: str = "a", wake: Callable[[], None] | None = None
-) -> Attempt:
-    return Attempt(election, name, b"payload of " + name.encode(), wake or (lambda: None))
-
-
-def elector_at(url: str, record: Record | None = None, ttl: float = TTL) -> LeaderElector:
-    record = record or Record()
-    return LeaderElector(
-        url,
-        "e",
-        ttl=ttl,
-        quarantine=False,
-        on_elected=record.elected,
-        on_lost=record.lost,
-    )
-
-
-def keys_of(server: RedisServer) -> list[str]:
-    keys = server.call("KEYS", "*")
-    assert isinstance(keys, list)
-    return sorted(str(key) for key in keys)
-
-
-def win(backend: RedisBackend, attempt: Attempt) -> int:
-    granted = backend.campaign(attempt)
-    assert isinstance(granted, Granted), granted
-    return granted.token
 
 
 def scripts_run(server: RedisServer) -> int:

@@ -21,7 +21,8 @@ from leaderlock import (
 from leaderlock.backends.redis.connection import Line
 from leaderlock.backends.redis.target import Kind, target_of
 from leaderlock.url import StoreURL
-from tests.backends.test_redis import attempt_at, backend_at, keys_of, win
+from tests.backends.redis_tools import backend_at, keys_of
+from tests.backends.tools import attempt_at, win
 from tests.elector.tools import eventually, lasts_at_most
 from tests.servers.certificates import Certificates
 from tests.servers.external import Shared

@@ -14,7 +14,8 @@ from redis.sentinel import Sentinel
 from leaderlock import BackendRefused, BackendUnavailable, LeaderElector, connect
 from leaderlock.backends.base import Granted, Renewal, Waiting
 from leaderlock.backends.redis import RedisBackend
-from tests.backends.test_redis import attempt_at, backend_at, elector_at, keys_of, win
+from tests.backends.redis_tools import backend_at, elector_at, keys_of
+from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most
 from tests.servers.process import wait_until
 from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer, ValkeyServer
