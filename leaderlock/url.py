@@ -80,8 +80,8 @@ class StoreURL:
                 f"a store URL has no spaces or control characters: {_mask(text)!r}; "
                 "percent-encode them (a space is %20)"
             )
-        # Not urlsplit: since Python 3.11.4 and its like it takes a bracketed host only where
-        # nothing stands before it, and here it may be the second of several.
+        # Not urlsplit: that of Debian's 3.11.2, with its security fixes, takes a bracketed host
+        # only where nothing stands before it, and here it may be the second of several.
         rest, hash_sign, _ = text.partition("://")[2].partition("#")
         rest, _, query = rest.partition("?")
         netloc, slash, path = rest.partition("/")
