@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import re
 from pathlib import Path
 from typing import NamedTuple
@@ -51,7 +52,12 @@ def test_a_python_block_runs(snippet: Snippet, tmp_path: Path, etcd: Shared) -> 
     exec(READERS_OWN, namespace)
     if "elector.run(work)" in code and "elector = " not in code:
         code = RUN_PREAMBLE + code
-    exec(compile("\n" * snippet.line + code, str(snippet.page), "exec"), namespace)
+    try:
+        exec(compile("\n" * snippet.line + code, str(snippet.page), "exec"), namespace)
+    finally:
+        # What only observes ends with the last reference to it, and functions refer to all.
+        namespace.clear()
+        gc.collect()
 
 
 # The README shows a service's main loop by itself, after the elector of the block before it.
