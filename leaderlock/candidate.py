@@ -285,8 +285,11 @@ class Candidate:
     def _send_due(self, runtime: Runtime) -> float:
         """Send the request that is due. Returns the seconds until it is to be repeated."""
         with self._changed:
-            request = self._machine.take_request() if runtime is self._runtime else None
-            attempt = self._attempt
+            request, attempt = None, self._attempt
+            if runtime is self._runtime:
+                request = self._machine.take_request(self._clock.now())
+            if request is not None and request.verb is Verb.RELEASE:
+                runtime.poke(self._machine.deadline)  # its time has begun to run
         if request is None or attempt is None:
             return math.inf
         return self._send(runtime, request, attempt)

@@ -196,12 +196,18 @@ class Candidacy:
             return self._release_by
         return FOREVER
 
-    def take_request(self) -> Request | None:
-        """The request that is due now; None if there is none. The caller sends it."""
+    def take_request(self, now: float) -> Request | None:
+        """The request that is due now; None if there is none. The caller sends it.
+
+        It may bring the deadline closer.
+        """
         if self.state is State.CAMPAIGNING:
             self._asked = True
             return Request(Verb.CAMPAIGN, self._attempt_id)
         if self.state is State.RELEASING:
+            if self._release_by == FOREVER:
+                longest_lease = self._timing.longest_lease
+                self._release_by = now + longest_lease + self._timing.request_timeout
             return Request(Verb.RELEASE, self._attempt_id)
         return None
 
@@ -217,7 +223,7 @@ class Candidacy:
         """Give up what is held and contend no more."""
         self._wanted = False
         if self.state is State.CAMPAIGNING:
-            self._give_up_attempt(now)
+            self._give_up_attempt()
             return _NOTHING
         return self.resign(now, LossReason.STOPPED)
 
@@ -250,11 +256,11 @@ class Candidacy:
             return self._orphan(attempt_id)
         valid_until = self._proved_until(sent_at, ttl, now)
         if now >= valid_until:
-            self._give_up_attempt(now)
+            self._give_up_attempt()
             return _NOTHING
         if not self._is_progress(token, source):
             self._wanted = False
-            self._give_up_attempt(now)
+            self._give_up_attempt()
             return (Regressed(token, source, self._highest_token, self.source),)
         self._highest_token, self.source = token, source
         self.state = State.LEADING
@@ -286,13 +292,13 @@ class Candidacy:
         if not self._is_current(attempt_id):
             return _NOTHING
         if self.state is State.CAMPAIGNING:
-            self._give_up_attempt(now)
+            self._give_up_attempt()
             return _NOTHING
         self._keeping = False
         self._lease_until = NEVER
         if self.state is State.LEADING:
             lost = self._lose(reason if self.believes(now) else LossReason.EXPIRED)
-            self._release(now)
+            self._release()
             return lost
         return self.tick(now)
 
@@ -313,7 +319,7 @@ class Candidacy:
             if self._released:
                 self._finish_attempt()
             else:
-                self._release(now)
+                self._release()
 
     def tick(self, now: float) -> Sequence[Notice]:
         """Time has passed. Harmless at any time, needed at `deadline`."""
@@ -322,7 +328,7 @@ class Candidacy:
         if self.state is State.LEADING:
             return self._lose(LossReason.EXPIRED)
         if self.state is State.STEPPING_DOWN:
-            self._release(now)
+            self._release()
         elif self.state is State.RELEASING:
             self.released(self._attempt_id)
         return _NOTHING
@@ -372,19 +378,21 @@ class Candidacy:
         self.state = State.STEPPING_DOWN
         return (Lost(self._attempt_id, reason),)
 
-    def _give_up_attempt(self, now: float) -> None:
+    def _give_up_attempt(self) -> None:
         """Leave the campaign. What may have reached the store has to be taken back there."""
         self._drained = True
         self._released = not self._asked
         if self._released:
             self._finish_attempt()
         else:
-            self._release(now)
+            self._release()
 
-    def _release(self, now: float) -> None:
+    def _release(self) -> None:
         self.state = State.RELEASING
         self._keeping = False
-        self._release_by = now + self._timing.longest_lease + self._timing.request_timeout
+        # Not from now on: a backend has to have heard of it, or an attempt that it thinks alive
+        # may stand in the way of the next one for as long as their common session lives.
+        self._release_by = FOREVER
 
     def _finish_attempt(self) -> None:
         self._keeping = False

@@ -210,7 +210,11 @@ class Backend(ABC):
     def release(self, attempt: Attempt) -> None:
         """Take back all that the store holds of this attempt, and let the next one in.
 
-        Idempotent. Never touches another attempt's term.
+        Idempotent. Never touches another attempt's term. Called at least once for every attempt
+        that has campaigned, after the last answer to its campaign, but for those that are alive
+        when the client is closed. After a failure it is repeated until the longest lease is
+        over; if anything of the attempt can outlive that (with a session that other
+        attempts keep alive), the backend has to see to it by itself.
         """
 
     @abstractmethod

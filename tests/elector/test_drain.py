@@ -8,6 +8,7 @@ from collections.abc import Callable
 import pytest
 
 from leaderlock import BackendUnavailable, Client, LeaderElector, Leadership, LossReason
+from leaderlock.testing import FakeClock
 from tests.elector.tools import PATIENCE, Record, Store, eventually, in_thread, lasts_at_most
 
 
@@ -229,8 +230,6 @@ def test_a_campaign_whose_reply_was_lost_is_repeated_under_the_same_attempt(
 def test_a_grant_that_arrives_after_its_window_does_not_lead_and_is_given_back(
     clients: Callable[..., Client],
 ) -> None:
-    from leaderlock.testing import FakeClock
-
     clock = FakeClock()
     store, record = Store(ttl=10, clock=clock), Record()
 
@@ -245,6 +244,35 @@ def test_a_grant_that_arrives_after_its_window_does_not_lead_and_is_given_back(
     assert record.of("elected") == [2], "the first grant was too late"
     assert store.seen[1][0] == "release"
     assert store.seen[0][1] == store.seen[1][1] != store.seen[2][1]
+    store.let_go()
+
+
+def test_an_attempt_is_released_however_long_its_campaign_was_out(
+    clients: Callable[..., Client],
+) -> None:
+    """The process was stopped, say. Else a queue would keep its place in front of the next one."""
+    clock = FakeClock()
+    store = Store(ttl=10, clock=clock)
+    asked, reply = threading.Event(), threading.Event()
+
+    def lose() -> None:
+        if store.calls["campaign"] == 1:
+            asked.set()
+            reply.wait(PATIENCE)
+            raise BackendUnavailable("the reply was lost")
+
+    store.after["campaign"] = lose
+    elector = clients(store).elector("e")
+    elector.start()
+    assert asked.wait(PATIENCE)
+    assert elector.stop(timeout=0.0) is False
+    elector.start()
+    clock.advance(1000.0)
+    elector._candidate.tick()  # as the watchdog will, within a second
+    reply.set()
+    assert elector.wait_elected(PATIENCE)
+    (_, first), (then, ended), (_, second) = store.seen[:3]
+    assert (then, ended) == ("release", first) != ("release", second)
     store.let_go()
 
 

@@ -67,6 +67,7 @@ class Checked:
         self._lease_until = -math.inf
         self._drain_by = math.inf
         self._refused = False
+        self._unreleased = ""  # the attempt that the store was asked for, and not yet asked to end
 
     # The calls of the owner
 
@@ -84,12 +85,14 @@ class Checked:
         return self._after(now, self.machine.resign(now), (LossReason.RESIGNED,))
 
     def take_request(self, now: float) -> Request | None:
-        request = self.machine.take_request()
+        request = self.machine.take_request(now)
         if request is not None and self.undrained:
             if request.verb is Verb.CAMPAIGN:
                 self._fail("campaign after drain", f"asked while {self.undrained} still works")
             if request.attempt_id == self.undrained and not self._is_too_late_to_wait(now):
                 self._fail("release after drain", f"released while {self.undrained} still works")
+        if request is not None:
+            self._note_request(request)
         return request
 
     def granted(
@@ -144,6 +147,8 @@ class Checked:
 
     def released(self, attempt_id: str) -> None:
         before = self._state() if attempt_id != self.machine.attempt_id else None
+        if attempt_id == self._unreleased:
+            self._unreleased = ""
         self.machine.released(attempt_id)
         if before is not None:
             self._changed_nothing(before)
@@ -172,6 +177,7 @@ class Checked:
     def abandon(self) -> None:
         if not (self.open or self.machine.wanted):
             self._refused = True  # the lease is let go; nothing is gained by waiting
+            self._unreleased = ""
         self.machine.abandon()
 
     def fork(self, now: float) -> tuple[Checked, Sequence[Notice]]:
@@ -180,6 +186,7 @@ class Checked:
         child.machine = copy.copy(self.machine)
         child._before(now)
         child.undrained = ""  # the threads of the work do not exist in the child
+        child._unreleased = ""
         notices = child._after(now, child.machine.forked(), (LossReason.FORKED,), forked=True)
         if child.open or child.machine.believes(now) or child.machine.holds_lease:
             self._fail("a child does not lead", "the fork goes on with the term of its parent")
@@ -230,6 +237,14 @@ class Checked:
         if self._is_waiting_for_work(now) and not self.machine.holds_lease:
             self._fail("renewed while draining", f"the lease of {self.undrained} is let go")
         return notices
+
+    def _note_request(self, request: Request) -> None:
+        if request.verb is Verb.RELEASE:
+            self._unreleased = ""
+        elif self._unreleased not in ("", request.attempt_id):
+            self._fail("every attempt is released", f"nobody was asked to end {self._unreleased}")
+        else:
+            self._unreleased = request.attempt_id
 
     def _note_elected(self, notice: Elected) -> None:
         if self.open:

@@ -6,7 +6,16 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from leaderlock.machine import Candidacy, Elected, LossReason, Lost, Notice, Orphaned, State
+from leaderlock.machine import (
+    NEVER,
+    Candidacy,
+    Elected,
+    LossReason,
+    Lost,
+    Notice,
+    Orphaned,
+    State,
+)
 from tests.model.store import Answer, Said, Store
 
 # Rules of the machine
@@ -118,8 +127,16 @@ class ReleaseBeforeDrain(Candidacy):
         leading = self.state is State.LEADING
         notices = super().resign(now, reason)
         if leading:
-            self._release(now)
+            self._release()
         return notices
+
+
+class ReleaseIsGivenUpUnasked(Candidacy):
+    """After a long pause the time for the store's word is over before it was asked."""
+
+    @property
+    def deadline(self) -> float:
+        return NEVER if self.state is State.RELEASING else super().deadline
 
 
 class NoRenewalWhileDraining(Candidacy):
@@ -250,6 +267,7 @@ MUTANTS = (
     Mutant(("one term per attempt",), AttemptIdIsUsedAgain),
     Mutant(("tokens rise", "one term per attempt"), AttemptIdIsUsedAgain, TokenPerAttempt),
     Mutant(("release after drain", "renewed while draining"), ReleaseBeforeDrain),
+    Mutant(("every attempt is released",), ReleaseIsGivenUpUnasked),
     Mutant(("renewed while draining",), NoRenewalWhileDraining),
     Mutant(("campaign after drain",), CampaignBeforeDrain),
     Mutant(("others' attempts",), AnothersRefusalEndsTheTerm),

@@ -254,6 +254,7 @@ class AnyOrder(RuleBasedStateMachine):
         for _ in range(5):
             if self.checked.undrained:
                 self.checked.drained(self.checked.undrained, self.now)
+            self.checked.take_request(self.now)
             if self.checked.machine.deadline < float("inf"):
                 self.the_deadline_comes()
         if self.checked.machine.state not in (State.IDLE, State.FORKED):

@@ -39,7 +39,7 @@ def campaigning(timing: Timing = TIMING) -> Candidacy:
     """Has asked the store, under the attempt "a1"."""
     machine = new_candidate(timing)
     machine.start()
-    assert machine.take_request() == Request(Verb.CAMPAIGN, "a1")
+    assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a1")
     return machine
 
 
@@ -98,6 +98,7 @@ def releasing() -> Candidacy:
 
 
 def public_state(machine: Candidacy) -> tuple[object, ...]:
+    request = machine.take_request(0.0)  # first: it may bring the deadline closer
     return (
         machine.state,
         machine.valid_until,
@@ -105,7 +106,7 @@ def public_state(machine: Candidacy) -> tuple[object, ...]:
         machine.wanted,
         machine.holds_lease,
         machine.deadline,
-        machine.take_request(),
+        request,
     )
 
 
@@ -212,19 +213,19 @@ class TestRule4ALateGrantIsGivenBack:
         machine = campaigning()
         assert grant(machine, now=now) == ()
         assert not machine.believes(now)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_a_late_grant_is_followed_by_a_new_attempt(self) -> None:
         machine = campaigning()
         grant(machine, now=WINDOW)
         machine.released("a1")
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
     def test_a_grant_that_comes_after_stop_is_given_back(self) -> None:
         machine = campaigning()
         machine.stop(1.0)
         assert grant(machine, now=1.0) == ()
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_a_grant_to_an_attempt_that_is_over_is_an_orphan(self) -> None:
         machine = campaigning()
@@ -291,66 +292,66 @@ class TestRule5OneLostForEachElected:
 class TestRule6AnAttemptIdIsUsedForOneTerm:
     def test_asking_again_keeps_the_id(self) -> None:
         machine = campaigning()
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a1")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a1")
 
     @pytest.mark.parametrize("make", [resigned, expired])
     def test_the_next_term_is_sought_under_a_new_id(self, make: Callable[[], Candidacy]) -> None:
         machine = make()
         machine.drained("a1", 6.0)
         machine.released("a1")
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
         assert grant(machine, token=2, sent_at=7.0) == (Elected("a2", 2),)
 
     def test_a_lost_place_in_the_queue_is_sought_under_a_new_id(self) -> None:
         machine = campaigning()
         assert machine.refused("a1", LossReason.SESSION_LOST, 1.0) == ()
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
         machine.released("a1")
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
     def test_starting_after_a_stop_takes_a_new_id(self) -> None:
         machine = new_candidate()
         machine.start()
         machine.stop(0.0)
         machine.start()
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
 
 class TestRule7AReleaseWaitsForTheWork:
     @pytest.mark.parametrize("make", [resigned, expired])
     def test_no_release_while_the_work_runs(self, make: Callable[[], Candidacy]) -> None:
         machine = make()
-        assert machine.take_request() is None
+        assert machine.take_request(0.0) is None
         machine.tick(machine.deadline - 0.001)
-        assert machine.take_request() is None
+        assert machine.take_request(0.0) is None
 
     @pytest.mark.parametrize("make", [resigned, expired])
     def test_the_release_follows_the_drain_at_once(self, make: Callable[[], Candidacy]) -> None:
         machine = make()
         machine.drained("a1", 6.5)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_after_the_drain_timeout_it_releases_all_the_same(self) -> None:
         machine = resigned(at=1.0)
         assert machine.deadline == 1.0 + DRAIN
         assert machine.tick(1.0 + DRAIN) == ()
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_an_expired_term_is_not_kept_longer_than_its_lease(self) -> None:
         machine = expired()
         assert machine.deadline == TTL
         machine.tick(TTL)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_a_refused_term_is_released_at_once(self) -> None:
         machine = leading()
         machine.refused("a1", LossReason.TAKEN, 1.0)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_a_refusal_while_the_work_drains_ends_the_wait(self) -> None:
         machine = resigned()
         machine.refused("a1", LossReason.TAKEN, 2.0)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_the_lease_is_renewed_while_the_work_drains(self) -> None:
         machine = resigned(at=5.0)
@@ -381,7 +382,7 @@ class TestRule7AReleaseWaitsForTheWork:
         machine = leading()
         machine.drained("a1", 1.0)
         machine.resign(2.0)
-        assert machine.take_request() is None
+        assert machine.take_request(0.0) is None
 
 
 class TestRule8NoCampaignBeforeTheDrain:
@@ -394,36 +395,36 @@ class TestRule8NoCampaignBeforeTheDrain:
     def test_a_released_candidate_waits_for_its_work(self) -> None:
         machine = self.released_too_early()
         assert machine.state is State.STEPPING_DOWN
-        assert machine.take_request() is None
+        assert machine.take_request(0.0) is None
         assert machine.deadline == FOREVER
 
     def test_the_campaign_follows_the_drain_at_once(self) -> None:
         machine = self.released_too_early()
         machine.drained("a1", 20.0)
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
     def test_work_that_drains_while_the_release_is_asked_for_is_noted(self) -> None:
         machine = resigned(at=1.0)
         machine.tick(1.0 + DRAIN)
         machine.drained("a1", 5.5)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
         machine.released("a1")
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
     def test_a_restart_does_not_hurry_the_work(self) -> None:
         machine = resigned()
         machine.stop(2.0)
         machine.start()
-        assert machine.take_request() is None
+        assert machine.take_request(0.0) is None
 
     def test_a_restart_after_an_abandoned_release_does_not_hurry_the_work(self) -> None:
         machine = resigned()
         machine.stop(2.0)
         machine.abandon()
         machine.start()
-        assert machine.take_request() is None
+        assert machine.take_request(0.0) is None
         machine.drained("a1", 3.0)
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
 
 class TestRule9TokensRise:
@@ -434,7 +435,7 @@ class TestRule9TokensRise:
         machine.resign(1.0)
         machine.drained("a1", 1.0)
         machine.released("a1")
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
         return machine
 
     @pytest.mark.parametrize(("token", "source"), [(5, "store"), (4, "store"), (6, "other")])
@@ -448,7 +449,7 @@ class TestRule9TokensRise:
     def test_what_it_granted_is_given_back(self) -> None:
         machine = self.after_a_term()
         grant(machine, token=5, sent_at=2.0)
-        assert machine.take_request() == Request(Verb.RELEASE, "a2")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a2")
         machine.released("a2")
         assert machine.state is State.IDLE
 
@@ -506,7 +507,7 @@ class TestStartAndStop:
         machine = new_candidate()
         machine.start()
         machine.start()
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a1")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a1")
 
     def test_stopping_before_anything_was_asked_needs_no_release(self) -> None:
         machine = new_candidate()
@@ -517,7 +518,7 @@ class TestStartAndStop:
     def test_stopping_after_asking_takes_back_what_may_have_arrived(self) -> None:
         machine = campaigning()
         machine.stop(0.0)
-        assert machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
         machine.released("a1")
         assert (machine.state, machine.attempt_id) == (State.IDLE, "")
 
@@ -533,7 +534,7 @@ class TestStartAndStop:
         machine.stop(0.0)
         machine.start()
         machine.released("a1")
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
 
     def test_a_stop_while_the_work_drains_is_followed(self) -> None:
         machine = resigned()
@@ -544,7 +545,7 @@ class TestStartAndStop:
 
     def test_a_release_is_repeated_until_it_is_confirmed(self) -> None:
         machine = releasing()
-        assert machine.take_request() == machine.take_request() == Request(Verb.RELEASE, "a1")
+        assert machine.take_request(0.0) == machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
 
     def test_a_release_is_given_up_when_the_lease_has_certainly_run_out(self) -> None:
         limits = Capabilities(
@@ -559,9 +560,21 @@ class TestStartAndStop:
         machine = leading(Timing(ttl=TTL, request_timeout=1.0, capabilities=limits))
         machine.resign(1.0)
         machine.drained("a1", 2.0)
-        assert machine.deadline == 2.0 + (2 * TTL + 0.5 + 3.0) + 1.0
+        machine.take_request(2.5)
+        machine.take_request(20.0)
+        assert machine.deadline == 2.5 + (2 * TTL + 0.5 + 3.0) + 1.0
         machine.tick(machine.deadline)
-        assert machine.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
+
+    def test_a_release_is_not_given_up_before_it_was_asked_for(self) -> None:
+        """After a pause of the process, say, or while the campaign's request is still out."""
+        machine = campaigning()
+        machine.stop(0.0)
+        machine.start()
+        assert machine.deadline == FOREVER
+        machine.tick(1000.0)
+        assert machine.take_request(1000.0) == Request(Verb.RELEASE, "a1")
+        assert 1000.0 < machine.deadline < FOREVER
 
     def test_a_confirmation_that_nobody_asked_for_changes_nothing(self) -> None:
         for make in (campaigning, leading, resigned, expired):
@@ -617,7 +630,7 @@ class TestFork:
         child = leading()
         child.forked()
         child.start()
-        assert child.take_request() == Request(Verb.CAMPAIGN, "a2")
+        assert child.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
         assert grant(child, token=2, sent_at=3.0) == (Elected("a2", 2),)
 
     def test_a_child_remembers_the_tokens_of_its_parent(self) -> None:
