@@ -80,13 +80,22 @@ def hosts_of(url: StoreURL, default_port: int) -> tuple[Host, ...]:
     for part in authority.split(","):
         match = _HOST.fullmatch(part)
         port = int(match["port"] or default_port) if match else 0
-        if match is None or not 0 < port < 65536:
+        if match is None or not 0 < port < 65536 or not _can_be_looked_up(match["name"] or ""):
             raise ConfigurationError(
                 f"{part!r} in {url} is not a host: write host or host:port, an IPv6 address in "
                 "brackets, and a comma between two"
             )
         found.append((match["v6"] or match["name"], port))
     return tuple(found)
+
+
+def _can_be_looked_up(name: str) -> bool:
+    """Client libraries fall over a name that cannot: with an empty part, or one of 64 letters."""
+    try:
+        name.encode("idna")
+    except UnicodeError:
+        return False
+    return True
 
 
 def join_host(host: Host) -> str:

@@ -320,6 +320,38 @@ def test_an_observer_outlives_the_deletion_of_all_nodes(
 # Creations whose answer was not heard
 
 
+def test_what_an_ended_attempt_left_in_the_queue_is_removed_by_the_next_one(
+    server: ZooKeeperServer, make: MakeBackend
+) -> None:
+    """The session of both would keep it there for ever."""
+    backend, attempt = make(), new_attempt()
+    make_election(backend, attempt)
+    stem = f"/{NAMESPACE}/{attempt.election}/{uuid.uuid4().hex}-n_"
+    left = session_of(backend).client.create(stem, b"", ephemeral=True, sequence=True)
+    win(backend, attempt)
+    assert not operate(server.port, lambda c: c.exists(left))
+
+
+def test_creations_that_were_cut_off_are_not_looked_for_for_ever(
+    server: ZooKeeperServer, make: MakeBackend
+) -> None:
+    harness = ZooKeeperHarness(server)
+    with Proxy(server.port) as proxy:
+        backend, kept = make(request_timeout=0.5, port=proxy.port), new_attempt()
+        until_answered(harness, lambda: backend.campaign(kept))
+        for _ in range(3):
+            given_up = new_attempt()
+            make_election(backend, given_up)
+            proxy.drop_replies(after=given_up.attempt_id.encode())
+            with pytest.raises(BackendUnavailable):
+                backend.campaign(given_up)
+            proxy.pass_on()
+            until_answered(harness, lambda: backend.release(given_up))  # noqa: B023
+        for _ in range(2):
+            assert until_answered(harness, lambda: renewal(backend, kept)) is Renewal.RENEWED
+        until(lambda: list(backend._places.held) == [kept.attempt_id], SOON, "they are kept")
+
+
 def test_a_creation_that_was_not_heard_of_is_found(
     server: ZooKeeperServer, make: MakeBackend
 ) -> None:
@@ -399,36 +431,29 @@ def test_a_late_creation_dies_with_the_session_that_nobody_needs(
     assert not children(server, attempt)
 
 
+@pytest.mark.parametrize("cut", [False, True], ids=["connected", "cut off"])
 def test_a_late_creation_is_deleted_where_others_need_the_session(
-    server: ZooKeeperServer, make: MakeBackend
+    server: ZooKeeperServer, make: MakeBackend, cut: bool
 ) -> None:
-    harness = ZooKeeperHarness(server)
-    with Proxy(server.port) as proxy:
-        backend = make(request_timeout=0.5, port=proxy.port)
-        kept, given_up = new_attempt(), new_attempt()
-        win(backend, kept)
-        make_election(backend, given_up)
-        session = session_of(backend)
-        proxy.drop_replies(after=given_up.attempt_id.encode())
-        with pytest.raises(BackendUnavailable):
-            backend.campaign(given_up)
-        place = backend._places.held[given_up.attempt_id]
-        proxy.pass_on()
-        until_answered(harness, lambda: backend.release(given_up))
-        assert not children(server, given_up)
+    """The same, and meanwhile the connection is lost, or it is not."""
+    harness, backend = ZooKeeperHarness(server), make(request_timeout=0.4)
+    kept, given_up = new_attempt(), new_attempt()
+    until_answered(harness, lambda: backend.campaign(kept))
+    make_election(backend, given_up)
+    session = session_of(backend)
+    server.freeze()
+    with pytest.raises(BackendUnavailable):
+        backend.campaign(given_up)
+    if cut:
+        session._cut()
+    with pytest.raises(BackendUnavailable):
+        backend.release(given_up)
+    server.thaw()
+    for _ in range(2):
         assert until_answered(harness, lambda: renewal(backend, kept)) is Renewal.RENEWED
-
-        # As if only now the server had come to it.
-        session.client.create(place.stem, b"", ephemeral=True, sequence=True)
-        assert len(children(server, given_up)) == 1
-        renewal(backend, kept)
-        until(lambda: not children(server, given_up), SOON, "an orphan blocks the election")
-
-        # With the last attempt ends the session, and what may still come.
-        backend.release(kept)
-        until(lambda: f"0x{session.id:x}" not in server.ask("dump"), SOON, "it was kept")
-        win(backend, new_attempt())
-        assert session_of(backend) is not session
+    until(lambda: list(backend._places.held) == [kept.attempt_id], SOON, "it is kept")
+    assert not children(server, given_up), "an orphan blocks the election"
+    assert session_of(backend) is session
 
 
 def test_a_release_that_was_not_heard_is_made_good_without_being_asked(

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
+import os
+import resource
 import threading
 import time
 import traceback
@@ -154,6 +156,46 @@ def test_a_host_that_is_away_is_passed_over(port: int) -> None:
 
 
 # Logins
+
+
+def test_a_name_that_nobody_knows_is_told() -> None:
+    with open_backend("zookeeper://nobody.invalid", request_timeout=1.0) as backend:
+        until(
+            lambda: "no address is known for the name" in silence_of(backend), PATIENT, "not told"
+        )
+
+
+def silence_of(backend: ZooKeeperBackend) -> str:
+    with pytest.raises(BackendUnavailable) as raised:
+        backend.leader("e")
+    return str(raised.value)
+
+
+@contextlib.contextmanager
+def no_descriptors() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    taken = [os.dup(0)]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
+    try:
+        with contextlib.suppress(OSError):
+            while True:
+                taken.append(os.dup(0))
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+        for descriptor in taken:
+            os.close(descriptor)
+
+
+def test_no_descriptors_left_is_an_outage_and_leaves_no_threads(port: int) -> None:
+    """It ends by itself; meanwhile every try would leave two."""
+    with open_backend(f"zookeeper://127.0.0.1:{port}") as backend:
+        before = threading.active_count()
+        with no_descriptors():
+            for _ in range(3):
+                assert "can be opened" in silence_of(backend)
+        assert threading.active_count() == before
+        assert backend.leader("e").payload is None
 
 
 def test_what_one_login_made_is_closed_to_the_others(port: int) -> None:

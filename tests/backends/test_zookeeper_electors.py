@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import pytest
 from kazoo.exceptions import NotEmptyError
 
-from leaderlock import LeaderElector, LossReason, connect
+from leaderlock import LeaderElector, LossReason, TokenRegression, connect
 from leaderlock.backends.base import Attempt, Granted, Renewal, Settings
 from leaderlock.backends.zookeeper import ZooKeeperBackend
 from leaderlock.clock import BOOT_CLOCK
@@ -222,6 +222,25 @@ def test_a_restarted_server_brings_the_term_back_or_a_higher_one(
         terms.wait_lost()
         must_rise(first, terms.wait_elected(2))
         assert len(queue(server, election)) == 1
+
+
+def test_who_led_before_the_data_were_lost_learns_of_it(election: str) -> None:
+    """The server hangs up on clients that have seen more than it knows."""
+    with ZooKeeperServer(tick=100) as server, connect(server.url, ttl=TTL) as client:
+        # Transactions are numbered from 1 again: what is to be lower has to have been high.
+        operate(server.port, lambda c: [c.set("/", b"") for _ in range(200)])
+        with Terms(server.url, election) as terms:
+            terms.wait_elected(1)
+            follower = client.elector(election)
+            follower.start()
+            until(lambda: len(queue(server, election)) == 2, PATIENCE, "it does not queue")
+            server.restart(keep_data=False)
+            terms.wait_lost()
+            assert follower.wait_elected(timeout=PATIENCE), "it has led nowhere, and may here"
+            follower.stop()
+            with pytest.raises(TokenRegression):
+                terms.elector.wait_elected(timeout=PATIENCE)
+            until(lambda: not queue(server, election), PATIENCE, "something was left behind")
 
 
 def test_stop_over_a_dead_server_returns_in_time(server: ZooKeeperServer, election: str) -> None:

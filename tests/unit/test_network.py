@@ -50,7 +50,17 @@ def test_hosts_beside_the_url_go_before_those_in_it() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["x://", "x://a,,b", "x://a:0", "x://a:99999", "x://a:b", "x://a:1,"]
+    "text",
+    [
+        "x://",
+        "x://a,,b",
+        "x://a:0",
+        "x://a:99999",
+        "x://a:b",
+        "x://a:1,",
+        "x://a..b",
+        f"x://{64 * 'a'}",
+    ],
 )
 def test_what_is_no_host_is_named(text: str) -> None:
     with pytest.raises(ConfigurationError, match="host"):

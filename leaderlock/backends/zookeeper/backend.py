@@ -16,7 +16,7 @@ and let another in. See `Proofs` for how little even a write proves.
 What it does not promise:
 
 * Anything that an ensemble does not promise that has lost its data, or was restored: tokens start
-  again. A client whose session is older than that may not get a connection any more.
+  again, and who has led before stops with TokenRegression.
 * One source of tokens over the deletion of the namespace's node, if no running client knew it.
 """
 
@@ -191,7 +191,11 @@ class ZooKeeperBackend(Backend):
         for candidate in reversed(ahead):
             place.stop_waiting()
             place.stop_waiting = self._wakes.add(candidate.path, attempt.wake)
-            if self._nodes.is_there(talk, candidate, self._ring):
+            owner = self._nodes.owner(talk, candidate, self._ring)
+            if owner == talk.session.id and not self._places.wants(candidate.attempt_id):
+                # What an ended attempt has left would wait for its own client for ever.
+                self._nodes.delete(talk, candidate.path)
+            elif owner:
                 return True
         place.stop_waiting()
         return False

@@ -6,6 +6,7 @@
 * The negotiated session timeout is a local variable of it, and so is when it pings.
 * TLS connections that fail leave their sockets open.
 * Its reconnecting backs off to an hour, and one server is tried for a whole session timeout, twice.
+* It tells servers that have lost their data for ever what it has seen before, and is hung up on.
 * It logs requests, credentials among them, at level DEBUG.
 """
 
@@ -39,6 +40,9 @@ class Listener(Protocol):
     """
 
     over: bool
+
+    def is_out_of_touch(self) -> bool:
+        """Whether no server has answered for so long that the session may have ended."""
 
     def connected(self, ttl: float, sent_at: float) -> None:
         """The session was opened, or moved to another server, by a request sent at `sent_at`."""
@@ -104,6 +108,12 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         self._listener = listener
         self._sent: dict[int | None, float] = {}
 
+    def _expand_client_hosts(self) -> list[Any]:
+        found: list[Any] = super()._expand_client_hosts()
+        if not found:
+            self._listener.failed(OSError("no address is known for the name"))
+        return found
+
     def _connect_attempt(self, host: Any, hostip: Any, port: Any, retry: Any) -> object:
         if self._listener.over and not self.client._stopped.is_set():
             return STOP_CONNECTING
@@ -118,6 +128,10 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
 
     def _connect(self, host: Any, hostip: Any, port: Any) -> tuple[float, float]:
         self._sent.clear()
+        if self._listener.is_out_of_touch():
+            # Servers hang up on who has seen more than they know. They may have lost their data,
+            # and would never get to say that the session is none of theirs.
+            self.client.last_zxid = 0
         sent_at = self._clock.now()
         try:
             read_timeout, connect_timeout = super()._connect(host, hostip, port)

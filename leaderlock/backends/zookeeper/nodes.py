@@ -174,14 +174,14 @@ class Nodes:
             )
         return Reading(payload=found[1], token=stat.czxid, source=self.find_source(talk))
 
-    def is_there(self, talk: Talk, candidate: Candidate, watch: Callable[[Any], None]) -> bool:
-        """Whether a candidate still stands in the queue; `watch` is told when that ends."""
+    def owner(self, talk: Talk, candidate: Candidate, watch: Callable[[Any], None]) -> int:
+        """The session of a candidate; `watch` is told when that one leaves. 0: it is not there."""
         try:
             # Not `exists`, which leaves a watch behind on a node that has gone.
             _, stat = talk.ask(talk.client.get_async(candidate.path, watch=watch))
         except NoNodeError:
-            return False
-        return bool(stat.ephemeralOwner)  # a persistent one is a copy that somebody has restored
+            return 0
+        return int(stat.ephemeralOwner)  # 0, too, of a copy that somebody has restored
 
     def delete(self, talk: Talk, path: str) -> None:
         """Delete a node, if it is there."""

@@ -7,8 +7,6 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from kazoo.exceptions import ConnectionLoss, SessionExpiredError
-
 from leaderlock.backends.zookeeper.session import Session
 from leaderlock.errors import BackendRefused
 
@@ -67,12 +65,13 @@ class Place:
 
     @property
     def is_settled(self) -> bool:
-        """Whether nothing that was asked for is still to come."""
-        return all(
-            creation.ready()
-            and not isinstance(creation.exception, ConnectionLoss | SessionExpiredError)
-            for creation in self.unheard
-        )
+        """Whether a synced listing from now on shows all that was ever asked for.
+
+        What was cut off with its connection is carried out before the session's next connection
+        is answered, or never: the same server closes the old one first, and from another the
+        leader refuses it (SessionMovedException). But the server of the next one may be behind.
+        """
+        return all(creation.ready() for creation in self.unheard)
 
 
 def queue_of(parent: str, children: Iterable[str]) -> list[Candidate]:

@@ -45,6 +45,11 @@ class Places:
             place.is_leaving = False
             return place
 
+    def wants(self, attempt_id: str) -> bool:
+        """Whether a node of this attempt is to stay."""
+        place = self.held.get(attempt_id)
+        return place is not None and not place.is_leaving
+
     def leave(self, attempt: Attempt) -> None:
         """Take back all that the store holds of an attempt. May be repeated."""
         place = self.held.get(attempt.attempt_id)
@@ -97,28 +102,28 @@ class Places:
         out, but a session survives an outage of the ensemble of any length.
         """
         with self._lock:
-            places = list(self.held.values())
-        for place in places:
-            if not place.is_leaving:
-                continue
+            leaving = [place for place in self.held.values() if place.is_leaving]
+        by_parent: dict[str, list[tuple[Place, bool]]] = {}
+        for place in leaving:
             if place.session.is_gone():
                 self._forget_place(place)
             elif place.session is session:
-                children = session.client.get_children_async(place.parent)
-                children.rawlink(partial(self._delete_own, place, place.is_settled))
+                by_parent.setdefault(place.parent, []).append((place, place.is_settled))
+        for parent, places in by_parent.items():
+            synced = session.client.sync_async(parent)
+            children = session.client.get_children_async(parent)
+            children.rawlink(partial(self._delete_own, places, synced))
 
-    def _delete_own(self, place: Place, was_settled: bool, children: Any) -> None:
+    def _delete_own(self, places: list[tuple[Place, bool]], synced: Any, children: Any) -> None:
         """On kazoo's thread; waits for nothing."""
-        own = [
-            path
-            for child in children.value or ()
-            if (path := f"{place.parent}/{child}").startswith(place.stem)
-        ]
-        for path in own:
-            place.session.client.delete_async(path)
-        seen = children.successful() or isinstance(children.exception, NoNodeError)
-        if seen and was_settled and not own:
-            self._forget_place(place)
+        listed = children.successful() or isinstance(children.exception, NoNodeError)
+        for place, was_settled in places:
+            paths = [f"{place.parent}/{child}" for child in children.value or ()]
+            own = [path for path in paths if path.startswith(place.stem)]
+            for path in own:
+                place.session.client.delete_async(path)
+            if listed and synced.successful() and was_settled and not own:
+                self._forget_place(place)
 
     def _forget_place(self, place: Place) -> None:
         with self._lock:

@@ -57,7 +57,13 @@ class Session:
         self._closing: threading.Thread | None = None
         self.client = make_client(target, settings, self)
         self.client.add_listener(self._hear)
-        self.client.start_async()
+        try:
+            self.client.start_async()
+        except (OSError, RuntimeError) as error:  # no descriptors or threads are to be had
+            self.client.handler.stop()
+            raise BackendUnavailable(
+                f"no connection to ZooKeeper can be opened: {error}"
+            ) from error
 
     def wait_ready(self, end: float) -> None:
         """Wait until there is a connection, at the latest until `end` on time.monotonic.
@@ -127,6 +133,10 @@ class Session:
                 end.close()
 
     # From here on: on kazoo's connection thread, but for the last.
+
+    def is_out_of_touch(self) -> bool:
+        """Whether no server has answered for so long that the session may have ended."""
+        return self._settings.clock.now() > self._heard_at + self.ttl
 
     def connected(self, ttl: float, sent_at: float) -> None:
         """Opened, or moved to another server, by a request sent at `sent_at`."""
