@@ -20,6 +20,7 @@ from leaderlock.backends.network import (
     HOSTS,
     LOGIN,
     TLS,
+    TLS_CUT_OFF,
     Host,
     Login,
     TLSFiles,
@@ -109,7 +110,7 @@ class Target:
                 encrypted.recv(1)  # the client's certificate is judged after the handshake
         except ssl.SSLCertVerificationError as error:
             return f"its certificate is not to be trusted ({error.verify_message}): see ca"
-        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):
+        except TLS_CUT_OFF:
             return None
         except ssl.SSLError as error:
             return f"{error.reason or error}: see cert and key, or it does not speak TLS"
