@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+# Not on the first failure: that may be a lack of file descriptors, when nothing can be imported.
+from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
+
 _FIRST = 0.05
 
 
@@ -17,9 +20,6 @@ class Backoff:
     def pause(self) -> float:
         """Seconds to wait after one more failure."""
         self._failures += 1
-        # Imported with the first failure: a program whose store is well never needs it.
-        from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
-
         growing = wait_exponential(multiplier=_FIRST, max=0.75 * self._longest)
         jitter = wait_random(0, 0.25 * self._longest)
         state = RetryCallState(Retrying(), None, (), {})

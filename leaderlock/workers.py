@@ -22,6 +22,7 @@ Job = Callable[[], None]
 
 _OVERDUE = 0.1
 _PATIENCE = 1.0
+_AFTER_A_FAULT = 1.0
 
 
 class Workers:
@@ -207,7 +208,7 @@ class Recurring:
             if ticket != self._ticket or self._running:
                 return
             self._running = True
-        delay = math.inf
+        delay = _AFTER_A_FAULT  # of ours, if the job raises: what it is for stays to be done
         try:
             delay = self._job()
         finally:

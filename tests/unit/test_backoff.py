@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from leaderlock.backoff import Backoff
+from tests.elector.tools import python
 
 
 @pytest.mark.parametrize("longest", [0.1, 0.5, 2.0])
@@ -46,3 +47,17 @@ def test_very_many_failures_are_no_overflow() -> None:
     backoff = Backoff(1.0)
     backoff._failures = 10**6
     assert backoff.pause() <= 1.0
+
+
+def test_the_first_pause_opens_no_file() -> None:
+    """The first failure may be that there are no file descriptors left."""
+    done = python(
+        "import sys\n"
+        "from leaderlock.backoff import Backoff\n"
+        "backoff = Backoff(1.0)\n"
+        "events = []\n"
+        "sys.addaudithook(lambda event, _: events.append(event))\n"
+        "backoff.pause()\n"
+        "print([event for event in events if event in ('import', 'open')])\n"
+    )
+    assert (done.stdout, done.stderr) == ("[]\n", "")

@@ -264,9 +264,13 @@ class TestRecurring:
         for _ in range(100):
             assert runs.acquire(timeout=PATIENCE)
 
-    def test_a_job_that_raises_is_due_again_when_somebody_asks(
-        self, make: Callable[..., Workers], caplog: pytest.LogCaptureFixture
+    def test_a_job_that_raises_is_due_again_by_itself(
+        self,
+        make: Callable[..., Workers],
+        caplog: pytest.LogCaptureFixture,
+        monkeypatch: pytest.MonkeyPatch,
     ) -> None:
+        monkeypatch.setattr("leaderlock.workers._AFTER_A_FAULT", 0.01)
         runs = threading.Semaphore(0)
 
         def job() -> float:
@@ -275,6 +279,6 @@ class TestRecurring:
 
         recurring = Recurring(make(1), job)
         with caplog.at_level(logging.CRITICAL, "leaderlock"):
+            recurring.due_in(0.0)
             for _ in range(3):
-                recurring.due_in(0.0)
                 assert runs.acquire(timeout=PATIENCE)
