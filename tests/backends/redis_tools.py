@@ -2,6 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
+import socket
+import threading
+import time
+from collections.abc import Iterator
+
 from leaderlock import LeaderElector
 from leaderlock.backends.base import Settings
 from leaderlock.backends.redis import RedisBackend
@@ -32,7 +39,44 @@ def elector_at(url: str, record: Record | None = None, ttl: float = TTL) -> Lead
     )
 
 
+def scripts_run(server: RedisServer) -> int:
+    found = re.search(r"cmdstat_eval:calls=(\d+)", str(server.call("INFO", "commandstats")))
+    return int(found[1]) if found else 0
+
+
 def keys_of(server: RedisServer) -> list[str]:
     keys = server.call("KEYS", "*")
     assert isinstance(keys, list)
     return sorted(str(key) for key in keys)
+
+
+@contextlib.contextmanager
+def dripping(server: RedisServer, pause: float) -> Iterator[int]:
+    """A port that passes one connection on to the server, and each byte back after a pause."""
+
+    def pass_on(source: socket.socket, target: socket.socket, size: int, pause: float) -> None:
+        with contextlib.suppress(OSError):
+            while data := source.recv(size):
+                time.sleep(pause)
+                target.sendall(data)
+            target.shutdown(socket.SHUT_WR)
+
+    def run() -> None:
+        with contextlib.suppress(OSError), listener.accept()[0] as client:
+            back = threading.Thread(target=pass_on, args=(behind, client, 1, pause))
+            back.start()
+            pass_on(client, behind, 65536, 0)
+            client.shutdown(socket.SHUT_RDWR)
+            back.join()
+
+    with (
+        socket.create_connection(("127.0.0.1", server.port)) as behind,
+        socket.create_server(("127.0.0.1", 0)) as listener,
+    ):
+        thread = threading.Thread(target=run)
+        thread.start()
+        try:
+            yield listener.getsockname()[1]
+        finally:
+            listener.shutdown(socket.SHUT_RDWR)
+            thread.join()

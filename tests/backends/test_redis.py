@@ -6,7 +6,6 @@ Most tests switch the quarantine off, because their server is young; the last on
 from __future__ import annotations
 
 import os
-import re
 import threading
 import time
 import warnings
@@ -22,11 +21,15 @@ from leaderlock import (
     LossReason,
     connect,
 )
-from leaderlock.backends.base import Granted, Renewal, Waiting
+from leaderlock.backends.base import Granted, Renewal, Settings, Waiting
+from leaderlock.backends.redis import RedisBackend
 from leaderlock.backends.redis import backend as backend_module
 from leaderlock.backends.redis import waiting as waiting_module
+from leaderlock.backends.redis.target import target_of
 from leaderlock.clock import BOOT_CLOCK
-from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of
+from leaderlock.testing import FakeClock
+from leaderlock.url import StoreURL
+from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of, scripts_run
 from tests.backends.store_peer import Peer
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
@@ -34,11 +37,6 @@ from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisServer, ValkeyServer
 
 OF_CAMPAIGNS = b"uptime_in_seconds"  # stands in that script only
-
-
-def scripts_run(server: RedisServer) -> int:
-    found = re.search(r"cmdstat_eval:calls=(\d+)", str(server.call("INFO", "commandstats")))
-    return int(found[1]) if found else 0
 
 
 # Requests
@@ -96,18 +94,23 @@ def test_a_campaign_carried_out_late_elects_nobody(own_redis: RedisServer) -> No
     backend.close()
 
 
-def test_an_attempt_that_no_replica_confirmed_can_ask_again(own_redis: RedisServer) -> None:
-    """It once retired itself for a minute, if a campaign before had stayed without an answer."""
-    backend = backend_at(own_redis.url, timeout=0.3, wait=1)
-    own_redis.freeze()
-    with pytest.raises(BackendUnavailable):
-        backend.campaign(attempt_at())
-    own_redis.thaw()
-    with pytest.raises(BackendUnavailable, match="wait_replicas"):
-        backend.campaign(attempt_at())
-    assert keys_of(own_redis) == ["{leaderlock:e}:fence"]
-    backend.release(attempt_at())  # given up, it is retired all the same
-    assert "{leaderlock:e}:retired:a" in keys_of(own_redis)
+def test_what_is_kept_of_attempts_ends_also_when_no_release_is_answered(
+    own_redis: RedisServer,
+) -> None:
+    """The core asks for one until the lease is over, and the store may be dead for longer."""
+    clock = FakeClock()
+    settings = Settings(ttl=30.0, request_timeout=0.3, clock=clock)
+    backend = RedisBackend(target_of(StoreURL.parse(own_redis.url)), settings)
+    own_redis.kill()
+    for number in range(20):
+        attempt = attempt_at(name=str(number))
+        with pytest.raises(BackendUnavailable):
+            backend.campaign(attempt)
+        with pytest.raises(BackendUnavailable):
+            backend.release(attempt)
+        clock.advance(10.0)
+    assert 3 <= len(backend._unanswered) <= 10
+    assert not backend._subscriber._waiters.names()
     backend.close()
 
 
@@ -580,12 +583,25 @@ def test_nobody_is_elected_soon_after_a_restart_that_lost_the_data() -> None:
 @pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
 def test_the_quarantine_tells_when_to_ask_again_and_ends(kind: type[RedisServer]) -> None:
     with kind() as server:
-        backend = backend_at(server.url, ttl=1, quarantine=True)
+        backend = backend_at(server.url, ttl=3, quarantine=True)
         waiting = backend.campaign(attempt_at())
         assert isinstance(waiting, Waiting) and waiting.retry_after is not None
-        assert 0 < waiting.retry_after <= 2
+        assert 0 < waiting.retry_after <= 4
         assert keys_of(server) == []
+        eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=8)
+        backend.close()
+
+
+def test_the_quarantine_is_over_when_it_was_said_to_be() -> None:
+    """Not up to a second earlier, as whole seconds of uptime would have it."""
+    with RedisServer() as server:
+        backend = backend_at(server.url, ttl=1.3, quarantine=True)
+        eventually(lambda: 0.4 < time.time() % 1 < 0.6)  # the server's seconds are those
+        asked = time.monotonic()
+        waiting = backend.campaign(attempt_at())
+        assert isinstance(waiting, Waiting) and waiting.retry_after is not None
         eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=4)
+        assert abs(time.monotonic() - asked - waiting.retry_after) < 0.3
         backend.close()
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import socket
 import time
 import traceback
 from typing import Any
 
 import pytest
 import redis as redis_py
-from redis.connection import UnixDomainSocketConnection
+from redis.connection import SSLConnection, UnixDomainSocketConnection
 
 from leaderlock import (
     BackendRefused,
@@ -18,14 +20,14 @@ from leaderlock import (
     LeaderElector,
     connect,
 )
-from leaderlock.backends.redis.connection import Line
 from leaderlock.backends.redis.target import Kind, target_of
 from leaderlock.url import StoreURL
-from tests.backends.redis_tools import backend_at, keys_of
+from tests.backends.redis_tools import backend_at, dripping, keys_of
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import eventually, lasts_at_most
 from tests.servers.certificates import Certificates
 from tests.servers.external import Shared
+from tests.servers.proxy import Proxy
 from tests.servers.redis import RedisCluster, RedisServer, ValkeyServer
 
 # URLs
@@ -173,6 +175,16 @@ def test_the_quarantine_needs_the_right_to_ask_for_the_age_of_the_server(
     blind.close()
 
 
+def test_who_may_not_look_at_the_replicas_has_them_confirm_all_the_same(
+    guarded: RedisServer,
+) -> None:
+    blind = backend_at(login_at(guarded, "blind:x"), wait=1)
+    with pytest.raises(BackendUnavailable, match="0 of wait_replicas=1 replicas confirmed"):
+        blind.campaign(attempt_at("unconfirmed"))
+    assert "{leaderlock:unconfirmed}:leader" not in keys_of(guarded)
+    blind.close()
+
+
 def test_who_may_not_listen_waits_for_the_end_of_the_lease_and_is_told(
     guarded: RedisServer, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -209,6 +221,39 @@ def test_a_server_that_may_evict_is_warned_of_once(caplog: pytest.LogCaptureFixt
 
 
 # Sockets, databases and TLS
+
+
+def test_a_reply_that_comes_in_drips_does_not_outlast_the_time(own_redis: RedisServer) -> None:
+    """Each byte is in time: a timeout of the socket would begin anew with each."""
+    with dripping(own_redis, pause=0.05) as port:
+        backend = backend_at(own_redis.url_at(port), timeout=0.5)
+        with lasts_at_most(0.5), pytest.raises(BackendUnavailable):
+            backend.leader("e")
+        backend.close()
+
+
+def test_the_second_address_of_a_host_has_its_turn(
+    own_redis: RedisServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first one does not even refuse."""
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=0))
+        for _ in range(3):  # from then on the system leaves it unanswered
+            one = stack.enter_context(socket.socket())
+            one.setblocking(False)
+            one.connect_ex(silent.getsockname())
+        proxy = stack.enter_context(Proxy(own_redis.port))
+        proxy.delay(0.01)  # or it would be there at once, also with no time left
+        addresses = [silent.getsockname(), ("127.0.0.1", proxy.port)]
+        monkeypatch.setattr(
+            socket,
+            "getaddrinfo",
+            lambda *_: [(socket.AF_INET, socket.SOCK_STREAM, 0, "", a) for a in addresses],
+        )
+        backend = backend_at(f"redis://two-addresses:{own_redis.port}", timeout=1.0)
+        with lasts_at_most(1.0):
+            assert win(backend, attempt_at())
+        backend.close()
 
 
 def test_a_unix_socket() -> None:
@@ -262,13 +307,13 @@ def test_a_missing_certificate_is_noticed_also_by_a_client_that_is_slow(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It writes when the server has refused it already, and sees no more than an end."""
-    send = Line.send_packed_command
+    send = SSLConnection.send_packed_command
 
-    def send_late(line: Line, *arguments: Any, **options: Any) -> None:
+    def send_late(line: SSLConnection, *arguments: Any, **options: Any) -> None:
         time.sleep(0.2)
-        send(line, *arguments, **options)
+        send(line, *arguments, **options)  # type: ignore[no-untyped-call]
 
-    monkeypatch.setattr(Line, "send_packed_command", send_late)
+    monkeypatch.setattr(SSLConnection, "send_packed_command", send_late)
     with RedisServer(certificates=certificates) as server:
         elector = LeaderElector(server.url, "e", ttl=5, ca=str(certificates.ca))
         with elector, pytest.raises(BackendRefused, match="no TLS with"):

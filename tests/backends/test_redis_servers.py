@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import threading
 import time
 from collections.abc import Iterator
 
 import pytest
 import redis as redis_py
+from redis.crc import key_slot
 from redis.sentinel import Sentinel
 
 from leaderlock import BackendRefused, BackendUnavailable, LeaderElector, connect
 from leaderlock.backends.base import Granted, Renewal, Waiting
 from leaderlock.backends.redis import RedisBackend
-from tests.backends.redis_tools import backend_at, elector_at, keys_of
+from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of, scripts_run
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most
 from tests.servers.process import wait_until
@@ -82,6 +84,66 @@ def test_replicas_have_to_confirm_when_asked_to(own_redis: RedisServer) -> None:
         replica.thaw()
         eventually(lambda: isinstance(_campaign(backend), Granted))
         backend.close()
+
+
+def test_with_too_few_replicas_nothing_is_written(
+    own_redis: RedisServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Others once saw leaders that never were, and the log told of each."""
+    with connect(own_redis.url, ttl=TTL, quarantine=False, wait_replicas=1) as client:
+        electors = [client.elector("e") for _ in range(3)]
+        for elector in electors:
+            elector.start()
+        eventually(lambda: scripts_run(own_redis) >= 12)
+        assert keys_of(own_redis) == []
+    failing = [r.getMessage() for r in caplog.records if "store_failing" in r.getMessage()]
+    assert len(failing) == 1 and "0 of wait_replicas=1" in failing[0]
+
+
+@contextlib.contextmanager
+def frozen_replica_of(master: RedisServer) -> Iterator[None]:
+    """It was heard of a moment ago, and confirms nothing."""
+    with replica_of(master) as replica:
+        wait_for_link(master, replica)
+        replica.freeze()
+        try:
+            yield
+        finally:
+            replica.thaw()
+
+
+def test_an_attempt_that_no_replica_confirmed_can_ask_again(own_redis: RedisServer) -> None:
+    """It once retired itself for a minute, if a campaign before had stayed without an answer."""
+    backend = backend_at(own_redis.url, timeout=0.3, wait=1)
+    with frozen_replica_of(own_redis):
+        own_redis.freeze()
+        with pytest.raises(BackendUnavailable):
+            backend.campaign(attempt_at())
+        own_redis.thaw()
+        with pytest.raises(BackendUnavailable, match="wait_replicas"):
+            backend.campaign(attempt_at())
+        assert keys_of(own_redis) == ["{leaderlock:e}:fence"]
+        backend.release(attempt_at())  # given up, it is retired all the same
+        assert "{leaderlock:e}:retired:a" in keys_of(own_redis)
+    backend.close()
+
+
+def test_a_claim_that_no_replica_confirmed_is_taken_back_and_told(own_redis: RedisServer) -> None:
+    """Who saw it would wait for the end of its lease otherwise."""
+    listener, claimant = backend_at(own_redis.url), backend_at(own_redis.url, wait=1)
+    woken = threading.Event()
+    win(listener, attempt_at())
+    listener.campaign(attempt_at(name="b", wake=woken.set))
+    eventually(woken.is_set)  # it listens
+    own_redis.call("DEL", "{leaderlock:e}:leader")
+    woken.clear()
+    with frozen_replica_of(own_redis):
+        with pytest.raises(BackendUnavailable, match="0 of wait_replicas=1"):
+            claimant.campaign(attempt_at(name="c"))
+        assert keys_of(own_redis) == ["{leaderlock:e}:fence"], "it was no claim, or is still there"
+    eventually(woken.is_set)
+    listener.close()
+    claimant.close()
 
 
 def _campaign(backend: RedisBackend, election: str = "e") -> object:
@@ -333,6 +395,42 @@ def test_a_term_survives_the_move_of_its_slot(cluster: RedisCluster) -> None:
     for node in source, target:
         node.call("CLUSTER", "SETSLOT", slot, "NODE", ids[source.port])
     backend.release(attempt_at("moving"))
+    backend.close()
+
+
+def test_terms_go_on_and_end_while_their_slot_moves(cluster: RedisCluster) -> None:
+    """Also those of which half has been moved. Nobody is elected meanwhile."""
+    source, target = cluster.nodes[:2]
+    names_by_slot: dict[int, list[str]] = {}
+    for number in itertools.count():
+        slot = key_slot(b"{leaderlock:%d}:leader" % number)
+        names = names_by_slot.setdefault(slot, [])
+        names.append(str(number))
+        if len(names) == 2 and cluster.node_of(f"{{leaderlock:{number}}}:leader") is source:
+            break
+    moved, left = attempt_at(names[0], "moved"), attempt_at(names[1], "left")
+    backend = backend_at(cluster.url)
+    for attempt in moved, left:
+        win(backend, attempt)
+    ids = {node.port: str(node.call("CLUSTER", "MYID")) for node in (source, target)}
+    target.call("CLUSTER", "SETSLOT", str(slot), "IMPORTING", ids[source.port])
+    source.call("CLUSTER", "SETSLOT", str(slot), "MIGRATING", ids[target.port])
+    key = f"{{leaderlock:{moved.election}}}:leader"
+    source.call("MIGRATE", "127.0.0.1", str(target.port), key, "0", "1000")
+
+    outcomes = backend.renew([moved, left]).outcomes
+    assert outcomes == {"moved": Renewal.RENEWED, "left": Renewal.RENEWED}
+    for attempt in moved, left:
+        backend.release(attempt)
+        assert backend.leader(attempt.election).payload is None
+        with pytest.raises(BackendUnavailable, match="cannot do it now"):
+            backend.campaign(attempt_at(attempt.election, "next"))
+
+    for node in target, source:
+        node.call("CLUSTER", "SETSLOT", str(slot), "STABLE")
+    for attempt in moved, left:
+        assert win(backend, attempt_at(attempt.election, "next"))
+        backend.release(attempt_at(attempt.election, "next"))
     backend.close()
 
 

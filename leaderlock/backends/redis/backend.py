@@ -25,7 +25,6 @@ A resource that checks the token is safe in all of these cases but the last one.
 from __future__ import annotations
 
 import logging
-import math
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -42,7 +41,12 @@ from leaderlock.backends.base import (
     Waiting,
 )
 from leaderlock.backends.redis.connection import Command
-from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys
+from leaderlock.backends.redis.scripts import (
+    CAMPAIGN,
+    RELEASE,
+    RENEW,
+    Keys,
+)
 from leaderlock.backends.redis.servers import Answer, Request, Servers
 from leaderlock.backends.redis.target import OPTIONS, Target, target_of
 from leaderlock.backends.redis.waiting import Subscriber
@@ -76,11 +80,12 @@ class RedisBackend(Backend):
         super().__init__(settings)
         self._ttl_ms = max(1, round(settings.ttl * 1000))
         self._wait_replicas = wait_replicas
-        # The server counts in whole seconds.
-        self._quarantine = math.ceil(settings.ttl) + 1 if quarantine else 0
+        # A second more than a lease: the script takes the server for up to that much too old.
+        self._quarantine_ms = self._ttl_ms + 1000 if quarantine else 0
         self._servers = Servers(target, settings.request_timeout)
         self._subscriber = Subscriber(self._servers.open_any, settings.request_timeout)
-        self._unanswered: set[str] = set()  # attempts with a campaign that may still be carried out
+        # Attempts with a campaign that may still be carried out, and until when that matters.
+        self._unanswered: dict[str, float] = {}
 
     @classmethod
     def limits(cls, url: StoreURL) -> Capabilities:
@@ -103,11 +108,18 @@ class RedisBackend(Backend):
         command = _eval(
             CAMPAIGN,
             (keys.leader, keys.fence, keys.retired(attempt)),
-            (attempt.attempt_id, self._ttl_ms, attempt.payload, keys.channel, self._quarantine),
+            (
+                attempt.attempt_id,
+                self._ttl_ms,
+                attempt.payload,
+                keys.channel,
+                self._quarantine_ms,
+                self._wait_replicas,
+            ),
         )
         (answer,) = self._servers.ask([Request(keys.slot, command)], self._wait_replicas)
         if isinstance(answer.value, BackendUnavailable):
-            self._unanswered.add(attempt.attempt_id)
+            self._note_unanswered(attempt)
         status, value = answer.get()
         if status != 1:
             self._subscriber.subscribe()
@@ -117,7 +129,7 @@ class RedisBackend(Backend):
         except BackendUnavailable:
             # Not for good: the same attempt asks again.
             left = self.settings.request_timeout - (time.monotonic() - began)
-            self._release(attempt, left, retire=False)
+            self._take_back(keys, attempt, left)
             raise
         self._subscriber.forget(attempt)
         return Granted(token=_number(value), source=self._source)
@@ -149,7 +161,14 @@ class RedisBackend(Backend):
 
     def release(self, attempt: Attempt) -> None:
         self._subscriber.forget(attempt)
-        self._release(attempt, self.settings.request_timeout, retire=True)
+        keys = self._keys(attempt.election)
+        names, arguments = [keys.leader], [attempt.attempt_id, keys.channel]
+        if attempt.attempt_id in self._unanswered:  # what is carried out late finds it retired
+            names.append(keys.retired(attempt))
+            arguments.append(str(_RETIRED_MS))
+        (answer,) = self._servers.ask([Request(keys.slot, _eval(RELEASE, names, arguments))])
+        answer.get()
+        self._unanswered.pop(attempt.attempt_id, None)
 
     def leader(self, election: str) -> Reading:
         keys = self._keys(election)
@@ -180,7 +199,7 @@ class RedisBackend(Backend):
     def abandon(self) -> None:
         self._subscriber.abandon()
         self._servers.abandon()
-        self._unanswered = set()
+        self._unanswered = {}
 
     @property
     def _source(self) -> str:
@@ -192,43 +211,36 @@ class RedisBackend(Backend):
 
     def _chunks(self, attempts: Sequence[Attempt]) -> list[tuple[int, list[str], list[Attempt]]]:
         """What can be renewed by one script each: slot, leader keys, attempts."""
-        by_slot: dict[int, list[tuple[str, Attempt]]] = {}
-        for attempt in attempts:
-            keys = self._keys(attempt.election)
-            by_slot.setdefault(keys.slot, []).append((keys.leader, attempt))
-        chunks = (
-            (slot, of_slot[start : start + _CHUNK])
-            for slot, of_slot in by_slot.items()
-            for start in range(0, len(of_slot), _CHUNK)
-        )
-        return [(slot, [key for key, _ in chunk], [a for _, a in chunk]) for slot, chunk in chunks]
+        keyed = [(self._keys(attempt.election), attempt) for attempt in attempts]
+        size = 1 if self._servers.is_cluster else _CHUNK  # one key: the slot may be moving
+        chunks = (keyed[start : start + size] for start in range(0, len(keyed), size))
+        return [(c[0][0].slot, [keys.leader for keys, _ in c], [a for _, a in c]) for c in chunks]
 
-    def _release(self, attempt: Attempt, within: float, *, retire: bool) -> None:
-        """Take it back. One that may still be carried out finds its attempt retired."""
-        keys = self._keys(attempt.election)
-        is_late = retire and attempt.attempt_id in self._unanswered
-        retired_ms = _RETIRED_MS if is_late else 0
-        command = _eval(
-            RELEASE,
-            (keys.leader, keys.retired(attempt)),
-            (attempt.attempt_id, keys.channel, retired_ms),
-        )
+    def _take_back(self, keys: Keys, attempt: Attempt, within: float) -> None:
+        """Undo a claim that no replica has confirmed."""
+        command = _eval(RELEASE, (keys.leader,), (attempt.attempt_id, keys.channel))
         (answer,) = self._servers.ask([Request(keys.slot, command)], within=within)
         answer.get()
-        if retire:
-            self._unanswered.discard(attempt.attempt_id)
+
+    def _note_unanswered(self, attempt: Attempt) -> None:
+        now = self.settings.clock.now()
+        # Its release may never be answered, either; after a ttl nobody asks for it any more.
+        for attempt_id, until in list(self._unanswered.items()):
+            if until < now:
+                self._unanswered.pop(attempt_id, None)
+        self._unanswered[attempt.attempt_id] = now + self.settings.ttl + _RETIRED_MS / 1000
 
     def _wait(self, ttl_ms: int) -> Waiting:
         jitter = random.uniform(0, min(_JITTER, self.settings.ttl / 20))
         return Waiting(retry_after=self._seconds_left(ttl_ms) + jitter)
 
-    def _wait_out(self, seconds: int) -> Waiting:
+    def _wait_out(self, ms: int) -> Waiting:
         log.info(
-            "leaderlock.redis_quarantine seconds=%d: the server has been started lately, and may "
+            "leaderlock.redis_quarantine seconds=%.1f: the server has been started lately, and may "
             "have forgotten a leader",
-            seconds,
+            ms / 1000,
         )
-        return Waiting(retry_after=float(seconds))
+        return self._wait(ms)
 
     def _seconds_left(self, ttl_ms: int) -> float:
         """Until a key has certainly expired. One without expiry was not left so by us."""

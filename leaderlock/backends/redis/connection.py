@@ -42,16 +42,16 @@ if TYPE_CHECKING:
     class _Base:
         """What is used of redis-py's connections, which have no types."""
 
-        _sock: socket.socket | None
+        _sock: Any
 
         def connect(self) -> None: ...
-        def _connect(self) -> socket.socket: ...
+        def _connect(self) -> Any: ...
         def disconnect(self) -> None: ...
         def pack_commands(self, commands: Sequence[Command]) -> Any: ...
-        def send_packed_command(self, command: Any, check_health: bool = True) -> None: ...
+        def send_packed_command(self, command: Any) -> None: ...
         def send_command(self, *command: str | bytes | int) -> None: ...
         def can_read(self, timeout: float) -> bool: ...
-        def read_response(self, *args: Any, **options: Any) -> Any: ...
+        def read_response(self) -> Any: ...
 
 else:
     _Base = object  # the real one comes by `_timed`
@@ -66,6 +66,33 @@ _FOR_NOW_CODES = re.compile(
 _REDIRECTION = re.compile(r"(?:(MOVED|ASK) )?(\d+) (\S*):(\d+)")
 
 
+class _Hurried:
+    """The socket of a line, on which each step ends by the deadline of the line.
+
+    A timeout of the socket alone begins anew with every byte, and a reply may come in drips.
+    """
+
+    def __init__(self, sock: socket.socket, line: Line) -> None:
+        self._sock, self._line = sock, line
+
+    def recv(self, *args: Any) -> bytes:
+        return self._in_time().recv(*args)
+
+    def recv_into(self, *args: Any) -> int:
+        return self._in_time().recv_into(*args)
+
+    def sendall(self, *args: Any) -> None:
+        self._in_time().sendall(*args)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._sock, name)
+
+    def _in_time(self) -> socket.socket:
+        if self._sock.gettimeout() != 0:  # else: only looks whether something is there
+            self._sock.settimeout(self._line.socket_timeout)
+        return self._sock
+
+
 class Line(_Base):
     """A connection on which everything ends by `deadline`, a reading of time.monotonic."""
 
@@ -77,7 +104,7 @@ class Line(_Base):
 
     @property
     def socket_timeout(self) -> float:
-        """What redis-py asks for when it connects to each address of a host, and shakes hands."""
+        """What redis-py asks for when it shakes hands."""
         # What has already arrived is still read when the time is over.
         return max(_SHORTEST, self.deadline - time.monotonic())
 
@@ -85,7 +112,14 @@ class Line(_Base):
     def socket_timeout(self, value: float | None) -> None:
         pass  # one timeout for each step is not wanted
 
-    socket_connect_timeout = socket_timeout
+    @property
+    def socket_connect_timeout(self) -> float:
+        """What redis-py asks for at each address of a host: the next one has its turn, too."""
+        return self.socket_timeout / 2
+
+    @socket_connect_timeout.setter
+    def socket_connect_timeout(self, value: float | None) -> None:
+        pass
 
     def connect(self) -> None:
         try:
@@ -95,13 +129,8 @@ class Line(_Base):
                 self._hear_refusal()
             raise
 
-    def send_packed_command(self, command: Any, check_health: bool = True) -> None:
-        self._hurry()
-        super().send_packed_command(command, check_health)
-
-    def read_response(self, *args: Any, **options: Any) -> Any:
-        self._hurry()
-        return super().read_response(*args, **options)
+    def _connect(self) -> Any:
+        return _Hurried(super()._connect(), self)
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send them all, then read all answers. An error is an answer."""
@@ -123,18 +152,14 @@ class Line(_Base):
 
         Who is writing by then gets to know no more than that the connection has ended.
         """
-        with self._connect() as socket:
-            socket.recv(1)
+        with contextlib.closing(self._connect()) as sock:
+            sock.recv(1)
 
     def _read_answer(self) -> Any:
         try:
             return self.read_response()
         except ResponseError as error:
             return error.with_traceback(None)
-
-    def _hurry(self) -> None:
-        if self._sock is not None:
-            self._sock.settimeout(self.socket_timeout)
 
 
 @functools.cache

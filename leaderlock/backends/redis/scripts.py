@@ -6,8 +6,12 @@ An election has these keys, in one slot of a cluster by their hash tag:
     {namespace:election}:fence          the last token; never expires
     {namespace:election}:retired:ID     an attempt that was given up unanswered; for a minute
 
-and a channel, {namespace:election}:wake, with "elected" and "free". They are sent by EVAL: they are
-short, and EVALSHA or FUNCTION would have to be repeated after a restart or fail-over.
+and a channel, {namespace:election}:wake, where 'free' wakes everybody and any other word observers
+only. The scripts are sent by EVAL: they are short, and EVALSHA or FUNCTION would have to be
+repeated after a restart or fail-over.
+
+While a slot of a cluster moves, a script is carried out only if all of its keys are on one side
+(else TRYAGAIN). So what keeps or ends a term has one key.
 """
 
 from __future__ import annotations
@@ -32,8 +36,11 @@ class Keys:
         return f"{self._stem}:retired:{attempt.attempt_id}"
 
 
-# KEYS leader, fence, retired; ARGV attempt, ttl in ms, payload, channel, seconds of quarantine
-# Answers {1, token}: leads; {0, ms}: somebody else does; {2, s}: in quarantine.
+# KEYS leader, fence, retired; ARGV attempt, ttl in ms, payload, channel, ms of quarantine, replicas
+# Answers {1, token}: leads; {0, ms}: somebody else does; {2, ms}: in quarantine.
+# The start of the server is known to the whole second, so its age is taken for up to 1 s too high.
+# WAIT alone decides on the replicas, but what it does not confirm has been seen by then: with too
+# few of them, nothing is written. A healthy one is heard of every second.
 # PUBLISH comes before the first write: a script that may not publish has to change nothing.
 CAMPAIGN = """
 local id = redis.call('HGET', KEYS[1], 'id')
@@ -53,8 +60,21 @@ if quarantine > 0 then
     return redis.error_reply('NOPERM the user may not run INFO, which tells of restarts: grant it, '
       .. 'or set quarantine=false')
   end
-  local up = tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
+  local seconds = tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
+  local up = seconds * 1000 + math.floor(redis.call('TIME')[2] / 1000)
   if up < quarantine then return {2, quarantine - up} end
+end
+local wanted = tonumber(ARGV[6])
+local replicas = wanted > 0 and redis.pcall('INFO', 'replication')
+if type(replicas) == 'string' then
+  local heard = 0
+  for lag in string.gmatch(replicas, 'state=online,offset=%d+,lag=(%d+)') do
+    if tonumber(lag) <= 2 then heard = heard + 1 end
+  end
+  if heard < wanted then
+    return redis.error_reply('NOREPLICAS ' .. heard .. ' of wait_replicas=' .. wanted
+      .. ' replicas are connected')
+  end
 end
 local last = tonumber(redis.call('GET', KEYS[2]) or '0')
 if not last or last ~= last or last > 9007199254740990 then
@@ -87,10 +107,10 @@ end
 return answer
 """
 
-# KEYS leader, retired; ARGV attempt, channel, ms of retirement (0: none)
+# KEYS leader[, retired]; ARGV attempt, channel[, ms of retirement]
 # Wakes the others also when the key had been deleted under us, or had run out.
 RELEASE = """
-if tonumber(ARGV[3]) > 0 then redis.call('SET', KEYS[2], '', 'PX', ARGV[3]) end
+if KEYS[2] then redis.call('SET', KEYS[2], '', 'PX', ARGV[3]) end
 local id = redis.pcall('HGET', KEYS[1], 'id')
 if id and id ~= ARGV[1] then return 0 end
 redis.call('PUBLISH', ARGV[2], 'free')

@@ -99,9 +99,13 @@ class Servers:
         self._start_anew()
         pool.abandon()
 
+    @property
+    def is_cluster(self) -> bool:
+        return self._target.kind is Kind.CLUSTER
+
     def slot_of(self, key: str) -> int:
         """Requests of the same slot may have their keys in one command."""
-        return key_slot(key.encode()) if self._target.kind is Kind.CLUSTER else 0
+        return key_slot(key.encode()) if self.is_cluster else 0
 
     def ask(
         self, requests: Sequence[Request], wait_replicas: int = 0, within: float | None = None
@@ -124,7 +128,7 @@ class Servers:
                 found = self._exchange(host, commands, end, wait_replicas, asking)
                 for item, answer in zip(group, found, strict=True):
                     moved = redirection(answer.value, host)
-                    if moved is None or self._target.kind is not Kind.CLUSTER:
+                    if moved is None or not self.is_cluster:
                         answers[item.number] = self._settled(answer, host)
                     else:
                         todo.append(self._redirected(item, *moved))
@@ -202,7 +206,7 @@ class Servers:
         """It does not answer, or is a primary no more: look for another one next time."""
         with self._lock:
             self._places = {slot: at for slot, at in self._places.items() if at != host}
-            if self._target.kind is Kind.CLUSTER and self._hosts[0] == host:
+            if self.is_cluster and self._hosts[0] == host:
                 self._hosts.rotate(-1)
         self._pool.drop(host)
 
