@@ -9,7 +9,9 @@ example LEADERLOCK_PASSWORD, so that no secret has to stand in a URL.
 from __future__ import annotations
 
 import re
+import socket
 import ssl
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -23,6 +25,7 @@ TLS_CUT_OFF = (ssl.SSLEOFError, ssl.SSLZeroReturnError, ssl.SSLSyscallError)
 """TLS that ended in the middle: a network or a server that broke, and no refusal. Which of them it
 is depends on the version of OpenSSL."""
 
+_SHORTEST = 0.001
 _HOST = re.compile(
     r"(?:\[(?P<v6>[0-9A-Fa-f:.%]+)\]|(?P<name>[^\s:\[\]/@,]+))(?::(?P<port>[0-9]{1,5}))?"
 )
@@ -102,6 +105,27 @@ def join_host(host: Host) -> str:
     """host:port, an IPv6 address in brackets."""
     name, port = host
     return f"[{name}]:{port}" if ":" in name else f"{name}:{port}"
+
+
+def connect(host: Host, timeout: float) -> socket.socket:
+    """A connection to one of the addresses of a host, each of which has its turn in time.
+
+    socket.create_connection gives every address the whole timeout.
+    """
+    end = time.monotonic() + timeout
+    addresses = socket.getaddrinfo(*host, type=socket.SOCK_STREAM)
+    while True:
+        (family, kind, protocol, _, address), *addresses = addresses
+        connection = socket.socket(family, kind, protocol)
+        left = max(_SHORTEST, end - time.monotonic())
+        try:
+            connection.settimeout(left / 2 if addresses else left)
+            connection.connect(address)
+            return connection
+        except BaseException as error:
+            connection.close()
+            if not (addresses and isinstance(error, OSError)):
+                raise
 
 
 @dataclass(frozen=True, slots=True)

@@ -41,7 +41,7 @@ from leaderlock.backends.base import (
 from leaderlock.backends.consul.connection import Connection, Entry, Outcome
 from leaderlock.backends.consul.locks import Locks
 from leaderlock.backends.consul.session import OurSession
-from leaderlock.backends.consul.source import Source
+from leaderlock.backends.consul.source import Source, name_of
 from leaderlock.backends.consul.target import LONGEST_LOCK_DELAY, OPTIONS, Target, target_of
 from leaderlock.backends.consul.waiting import JITTER, Watcher
 from leaderlock.backends.layout import key_part, unpack
@@ -122,7 +122,8 @@ class ConsulBackend(Backend):
                     BackendUnavailable, BackendRefused
                 ):  # there is a next time
                     self._locks.sweep(session, entries)
-                    self._source.restore(entries)
+                    if self._source.key not in entries:
+                        self._source.look_again(session)
         return Renewed(outcomes=outcomes, sent_at=sent_at)
 
     def release(self, attempt: Attempt) -> None:
@@ -135,7 +136,7 @@ class ConsulBackend(Backend):
     def leader(self, election: str) -> Reading:
         with self._store.deadline():
             entry = self._store.read(self._key(election))
-            source = self._source.read()
+            source = name_of(self._source.read())
         record = unpack(entry.value) if entry.session else None
         if record is None:
             return Reading(token=entry.flags or entry.index, source=source)
@@ -167,19 +168,22 @@ class ConsulBackend(Backend):
         is_own = seen.attempt_id == attempt.attempt_id and seen.session == self._session.id
         if seen.session and not is_own:
             return Waiting(retry_after=self.settings.ttl)
-        source = self._source.read() or self._source.make()
+        source = self._source.find()
         session, sent_at = self._session.keep()
         if not seen.session:
-            outcome, claim = self._locks.take(attempt, seen, session)
+            outcome, claim = self._locks.take(attempt, seen, session, source)
             if outcome is Outcome.DELAYED:
                 return self._poll_soon()
+            if outcome is Outcome.OTHER_SOURCE:
+                self._source.look_again(session)
             if outcome is not Outcome.DONE:
                 return None
+            self._source.note(source, session)
         elif seen.session == session:
             claim = self._locks.adopt(attempt, seen)  # asked again after a lost reply
         else:
             return None
-        return Granted(token=claim.token, source=source, sent_at=sent_at)
+        return Granted(token=claim.token, source=name_of(source), sent_at=sent_at)
 
     def _poll_soon(self) -> Waiting:
         """Nobody is told of the end of a lock-delay, not by a blocking query either."""

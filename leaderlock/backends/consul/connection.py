@@ -57,6 +57,7 @@ class Outcome(enum.Enum):
     CHANGED = "the key has changed since it was read"
     DELAYED = "the lock-delay keeps everybody out"
     NO_SESSION = "the session has ended"
+    OTHER_SOURCE = "the store is not the one that it was taken for"
 
 
 class Written(NamedTuple):
@@ -102,14 +103,20 @@ class Connection:
             "NodeChecks": [],
             "Checks": [],
         }
-        answer = self._http.put(_parse, "/v1/session/create", data=json.dumps(body))
-        return str(answer["ID"])
+        session = self._http.put(
+            lambda answer: json.loads(answer.body)["ID"],
+            "/v1/session/create",
+            data=json.dumps(body),
+        )
+        return str(session)
 
     def renew_session(self, session: str) -> bool:
         """False: it has ended."""
         try:
             self._consul.session.renew(session)
-        except consul.NotFound:
+        except consul.NotFound as error:
+            if session not in str(error):  # as in "Session id '...' not found"
+                raise BackendUnavailable(f"not an answer of Consul: {error}") from error
             return False
         return True
 
@@ -139,22 +146,28 @@ class Connection:
 
     def _get(self, key: str, **options: Any) -> tuple[int, Any]:
         index, found = self._consul.kv.get(key, **options)
-        if index is None:  # python-consul takes any 404 for a key that does not exist
+        # The index is text; and python-consul takes any 404 for a key that does not exist.
+        if not str(index).isdigit():
             raise BackendUnavailable("not an answer of Consul: it has no X-Consul-Index")
-        return int(index), found  # the index is text
+        return int(index), found
 
     def write(
-        self, seen: Entry, verb: str, value: bytes, *, session: str = "", flags: int = 0
+        self,
+        seen: Entry,
+        verb: str,
+        value: bytes,
+        *,
+        session: str = "",
+        flags: int = 0,
+        source: Entry | None = None,
     ) -> Written:
-        """Change a key, provided that it still is as it was `seen`.
+        """Change a key, provided that it still is as it was `seen`, and so is the `source`.
 
         So a request that is carried out long after its sender has given up changes nothing, and
         none can be carried out twice. Not txn.put() of python-consul, which sends no token and
         does not tell why a transaction failed.
         """
-        check: dict[str, object] = {"Verb": "check-index", "Key": seen.key, "Index": seen.index}
-        if not seen.index:
-            check = {"Verb": "check-not-exists", "Key": seen.key}
+        checks = [{"KV": _check(entry)} for entry in (seen, source) if entry]
         change = {
             "Verb": verb,
             "Key": seen.key,
@@ -163,28 +176,37 @@ class Connection:
         }
         if session:
             change["Session"] = session
-        body = json.dumps([{"KV": check}, {"KV": change}])
-        return _written(self._http.put(_parse, "/v1/txn", data=body))
+        body = json.dumps([*checks, {"KV": change}])
+        written: Written = self._http.put(
+            lambda answer: _written(answer, len(checks)), "/v1/txn", data=body
+        )
+        return written
 
 
-def _written(answer: Mapping[str, Any]) -> Written:
+def _check(entry: Entry) -> Mapping[str, object]:
+    if not entry.index:
+        return {"Verb": "check-not-exists", "Key": entry.key}
+    return {"Verb": "check-index", "Key": entry.key, "Index": entry.index}
+
+
+def _written(response: Any, checks: int) -> Written:
+    answer = json.loads(response.body)
     errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
     if not errors:
         return Written(Outcome.DONE, int(answer["Results"][-1]["KV"]["ModifyIndex"]))
     said = "; ".join(str(error["What"]) for error in errors)
     if "Permission denied" in said:
         raise BackendRefused(f"Consul refuses the write: {said}")
-    if any(error["OpIndex"] == 0 for error in errors):
+    failed = {error["OpIndex"] for error in errors}
+    if 0 in failed:
         return Written(Outcome.CHANGED)
+    if failed & set(range(1, checks)):
+        return Written(Outcome.OTHER_SOURCE)
     if "lock delay" in said:
         return Written(Outcome.DELAYED)
     if "session" in said:
         return Written(Outcome.NO_SESSION)
     raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
-
-
-def _parse(response: Any) -> Any:
-    return json.loads(response.body)
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:

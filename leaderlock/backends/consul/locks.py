@@ -59,14 +59,18 @@ class Locks:
         claim.session, claim.token = seen.session, claim.token or seen.index
         return claim
 
-    def take(self, attempt: Attempt, seen: Entry, session: str) -> tuple[Outcome, Claim]:
-        """Ask for a lock that was seen to be free."""
+    def take(
+        self, attempt: Attempt, seen: Entry, session: str, source: Entry
+    ) -> tuple[Outcome, Claim]:
+        """Ask for a lock that was seen to be free, in the store that `source` was seen in."""
         claim = self._claim(attempt, seen.key)
         if claim.bound_to != seen.index:
             claim.bound_to, claim.unanswered = seen.index, False  # what was before fails for sure
         claim.session, claim.token = session, 0
         before, claim.unanswered = claim.unanswered, True
-        outcome, claim.token = self._store.write(seen, "lock", pack(attempt), session=session)
+        outcome, claim.token = self._store.write(
+            seen, "lock", pack(attempt), session=session, source=source
+        )
         claim.unanswered = before
         return outcome, claim
 
@@ -91,6 +95,9 @@ class Locks:
 
         It would stay locked for as long as our session lives.
         """
+        for claim in self.all():
+            if claim.retired:
+                self.give_back(claim)
         for seen in entries.values():
             if seen.session == session and all(claim.retired for claim in self._holders(seen)):
                 self._unlock(seen)

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import http.client
+import io
 import os
-import selectors
+import select
 import socket
 import ssl
 import threading
@@ -24,11 +25,10 @@ from typing import Any
 import consul
 
 from leaderlock.backends.consul.target import Target
-from leaderlock.backends.network import TLS_CUT_OFF, Host, join_host
+from leaderlock.backends.network import TLS_CUT_OFF, Host, connect, join_host
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _MOST_IDLE = 4
-_CHUNK = 16384
 _LONGEST_TEXT = 300
 
 
@@ -95,7 +95,13 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
             return callback(response)
         except consul.NotFound:
             raise
-        except (consul.ConsulException, ValueError, TypeError, LookupError) as error:
+        except (
+            consul.ConsulException,
+            ValueError,
+            TypeError,
+            LookupError,
+            AttributeError,
+        ) as error:
             raise BackendUnavailable(
                 f"not an answer of Consul: {error!s:.{_LONGEST_TEXT}}"
             ) from error
@@ -137,11 +143,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 sock.settimeout(self.time_left())
                 connection.request(method, target, body, headers)
                 answer = connection.getresponse()
-                read = bytearray()
-                while not answer.isclosed():  # a timeout of a socket begins anew with every packet
-                    sock.settimeout(self.time_left())
-                    read += answer.read(_CHUNK)
-                text = read.decode("utf-8", "replace")
+                text = answer.read().decode("utf-8", "replace")
             except BaseException:
                 self._drop(connection)
                 raise
@@ -151,7 +153,8 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
             raise BackendRefused(f"no TLS with Consul at {self._where}: {error}") from error
         except (OSError, http.client.HTTPException) as error:
             raise BackendUnavailable(f"no answer from Consul at {self._where}: {error}") from error
-        self._give_back(connection, usable=not answer.will_close, well=answer.status < 500)
+        well = answer.status < 500 and answer.status != 429
+        self._give_back(connection, usable=not answer.will_close, well=well)
         return consul.base.Response(answer.status, answer.headers, text)
 
     # Connections
@@ -180,7 +183,8 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 connection.connect()
             except OSError as error:  # nothing was sent: the next host may be asked at once
                 connection.close()
-                if isinstance(error, ssl.SSLError) or turn == first + len(hosts) - 1:
+                refused = isinstance(error, ssl.SSLError) and not isinstance(error, TLS_CUT_OFF)
+                if refused or turn == first + len(hosts) - 1:
                     raise
                 continue
             with self._lock:
@@ -192,9 +196,19 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         raise BackendUnavailable("this client has been closed")
 
     def _make(self, host: Host, timeout: float) -> http.client.HTTPConnection:
+        connection: Any
         if self._target.tls is None:
-            return http.client.HTTPConnection(*host, timeout=timeout)
-        return http.client.HTTPSConnection(*host, timeout=timeout, context=self._target.tls)
+            connection = http.client.HTTPConnection(*host, timeout=timeout)
+        else:
+            tls = self._target.tls
+            connection = http.client.HTTPSConnection(*host, timeout=timeout, context=tls)
+        connection._create_connection = lambda address, timeout, _: connect(address, timeout)
+        connection.response_class = self._read_in_time
+        return connection  # type: ignore[no-any-return]
+
+    def _read_in_time(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:
+        hurried: Any = _Hurried(sock, self.time_left)
+        return http.client.HTTPResponse(hurried, **options)
 
     def _give_back(
         self, connection: http.client.HTTPConnection, *, usable: bool, well: bool
@@ -236,8 +250,34 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         self._reset()
 
 
+class _Hurried(io.RawIOBase):
+    """What is read of a socket, with every wait for more of it ended by the deadline.
+
+    A timeout of the socket alone begins anew with every byte, and an answer may come in drips.
+    """
+
+    def __init__(self, sock: socket.socket, time_left: Callable[[], float]) -> None:
+        self._sock, self._time_left = sock, time_left
+        self._raw = sock.makefile("rb", buffering=0)
+
+    def makefile(self, mode: str) -> io.BufferedReader:
+        """What http.client asks of a socket."""
+        return io.BufferedReader(self)
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:
+        self._sock.settimeout(self._time_left())
+        return self._raw.readinto(buffer)
+
+    def close(self) -> None:
+        self._raw.close()
+        super().close()
+
+
 def _has_ended(sock: socket.socket) -> bool:
     """Whether the server has closed an idle connection: otherwise it has nothing to say on it."""
-    with selectors.DefaultSelector() as selector:
-        selector.register(sock, selectors.EVENT_READ)
-        return bool(selector.select(0))
+    poll = select.poll()  # which needs no file descriptor of its own: there may be none left
+    poll.register(sock, select.POLLIN)
+    return bool(poll.poll(0))
