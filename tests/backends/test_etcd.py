@@ -18,6 +18,8 @@ from leaderlock.backends.base import Granted, Renewal, Waiting
 from leaderlock.backends.etcd import target as target_module
 from leaderlock.backends.etcd.connection import Talk
 from leaderlock.backends.etcd.lease import SharedLease
+from leaderlock.backends.etcd.waiting import Watcher
+from leaderlock.backoff import Backoff
 from leaderlock.testing import FakeClock
 from tests.backends.etcd_tools import (
     TTL,
@@ -435,6 +437,26 @@ def test_a_lost_reply_to_such_a_move_costs_nothing(own_etcd: EtcdServer) -> None
     assert (keys_of(own_etcd), leases_of(own_etcd)) == ([], [])
 
 
+def test_what_could_not_be_released_runs_out_though_its_lease_served_others(
+    own_etcd: EtcdServer,
+) -> None:
+    """The core gives up when the longest lease is over, or at once if etcd refuses."""
+    with Proxy(own_etcd.port) as proxy:
+        backend = backend_at(own_etcd.url_at(proxy.port), ttl=TTL, timeout=0.5)
+        kept, given_up = attempt_at("other", "b"), attempt_at()
+        token = win(backend, kept)
+        win(backend, given_up)
+        proxy.reset()
+        with pytest.raises(BackendUnavailable):
+            backend.release(given_up)
+        proxy.pass_on()
+        assert queue_of(own_etcd) == ["leaderlock/e/a"], "it was released after all"
+        eventually(lambda: _renewed(backend, [kept]) and not queue_of(own_etcd))
+        assert win(backend, kept) == token
+        backend.close()
+    assert (keys_of(own_etcd), leases_of(own_etcd)) == ([], [])
+
+
 # Watches
 
 
@@ -524,6 +546,45 @@ def test_a_server_that_is_gone_is_not_asked_without_a_pause(own_etcd: EtcdServer
     seen.clear()
     own_etcd.start()
     assert seen.wait(15)
+    backend.close()
+
+
+def test_a_fault_of_the_watcher_ends_no_watch(
+    own_etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    follow, faults = Watcher._follow, [LookupError("a fault")]
+
+    def follow_badly(self: Watcher, backoff: Backoff) -> None:
+        if faults:
+            raise faults.pop()
+        follow(self, backoff)
+
+    monkeypatch.setattr(Watcher, "_follow", follow_badly)
+    backend, woken = backend_at(own_etcd.url), threading.Event()
+    backend.watch("e", woken.set)
+    eventually(woken.is_set)
+    woken.clear()
+    win(backend, attempt_at())
+    eventually(woken.is_set)
+    assert "a fault" in caplog.text
+    backend.close()
+
+
+def test_without_a_thread_nobody_is_watched_until_there_is_one(
+    own_etcd: EtcdServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    backend, woken = backend_at(own_etcd.url), threading.Event()
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", start)
+        with pytest.raises(BackendUnavailable, match="can't start new thread"):
+            backend.watch("e", woken.set)
+    assert not backend._watcher._watches
+    backend.watch("e", woken.set)
+    eventually(woken.is_set)
     backend.close()
 
 

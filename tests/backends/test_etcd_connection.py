@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import etcd3
@@ -131,6 +132,17 @@ def test_plain_and_encrypted_do_not_fit(own_etcd: EtcdServer, certificates: Cert
         backend.close()
 
 
+def test_files_that_are_just_being_replaced_are_no_refusal(
+    certificates: Certificates, tmp_path: Path
+) -> None:
+    ca = tmp_path / "ca.pem"
+    ca.write_bytes(Path(certificates.ca).read_bytes())
+    target = connected(f"etcds://127.0.0.1:1?ca={ca}")._connection.target
+    assert target.tls and target.tls.ca == str(ca)
+    ca.unlink()
+    assert target.objection(("127.0.0.1", 1), 1.0) is None
+
+
 def test_a_tls_server_that_is_down_is_unavailable(certificates: Certificates) -> None:
     with EtcdServer(certificates=certificates) as server:
         backend = connected(server.url, ca=str(certificates.ca))
@@ -188,6 +200,7 @@ def test_a_user_without_the_right_is_refused() -> None:
         backend = backend_at(url)
         with pytest.raises(BackendRefused, match="readwrite"):
             backend.campaign(attempt_at())
+        assert not backend._queue._unanswered, "one more for every attempt"
         with pytest.raises(BackendRefused, match="readwrite"):
             backend.leader("e")
         backend.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import threading
 from collections.abc import Callable, Mapping
@@ -12,6 +13,8 @@ from leaderlock.backends.consul.target import Target
 from leaderlock.backends.wakes import Waiters
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
+
+log = logging.getLogger("leaderlock")
 
 JITTER = 0.25
 """Seconds over which candidates spread when an election is free: all of them are woken."""
@@ -101,6 +104,11 @@ class Watcher:
                 index, seen = self._look(index, seen)
             except (BackendUnavailable, BackendRefused):
                 # The core tells of a store that fails; those who wait ask by themselves, too.
+                index = 0
+                self._closing.wait(self._backoff.pause())
+            except Exception:
+                # A fault of ours. Never a reason not to be woken any more.
+                log.exception("leaderlock.internal_error thread=leaderlock-consul")
                 index = 0
                 self._closing.wait(self._backoff.pause())
 

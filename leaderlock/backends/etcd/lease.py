@@ -84,6 +84,11 @@ class SharedLease:
         """
         return (lease.number, lease.term) == (self.number, self._granted_in)
 
+    def retire(self, number: int) -> None:
+        """Let it run out, if it is the present one: all that is still wanted moves to the next."""
+        if number == self.number:
+            self._granted_in = 0
+
     def end(self, talk: Talk, older: Iterable[int]) -> None:
         """Revoke it and older ones, with all keys under them, and grant none any more."""
         nobody_asks = self._granting.acquire(timeout=talk.left)

@@ -12,7 +12,7 @@ from leaderlock.backends.etcd.connection import LeaseGone, Talk
 from leaderlock.backends.etcd.keys import Keys, Place, delete, found_in, get, is_at, put, read
 from leaderlock.backends.etcd.lease import Lease, SharedLease
 from leaderlock.backends.layout import pack
-from leaderlock.errors import BackendUnavailable
+from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _CHUNK = 128  # keys in one request: etcd's --max-txn-ops
 
@@ -57,15 +57,19 @@ class Queue:
 
     def leave(self, talk: Talk, attempt: Attempt) -> None:
         """Give the place up, also one that a server has yet to give."""
-        self.places.pop(attempt.attempt_id, None)
-        key, lease = self._keys.of(attempt), self._unanswered.get(attempt.attempt_id)
-        if lease is None:
-            talk.txn(success=[delete(key)])
-            return
-        try:  # what is carried out late finds a tombstone, and does nothing
-            talk.txn(success=[delete(key), put(self._keys.tombstone(attempt), b"", lease)])
-        except LeaseGone:  # then it will fail without
-            talk.txn(success=[delete(key)])
+        place = self.places.pop(attempt.attempt_id, None)
+        lease = self._unanswered.get(attempt.attempt_id)
+        late = [] if lease is None else [put(self._keys.tombstone(attempt), b"", lease)]
+        gone = delete(self._keys.of(attempt))
+        try:
+            try:  # what is carried out late finds a tombstone, and does nothing
+                talk.txn(success=[gone, *late])
+            except LeaseGone:  # then it will fail without
+                talk.txn(success=[gone])
+        except (BackendUnavailable, BackendRefused):
+            # Nobody may ask again, and others would keep its lease alive, and the key in the way.
+            self._retire(lease or (place.lease if place else 0))
+            raise
         self._unanswered.pop(attempt.attempt_id, None)
 
     def renew(
@@ -88,6 +92,13 @@ class Queue:
         elif time.monotonic() - since > self._ttl:
             _remove(talk, [stray])
             self._strays.pop(stray.key, None)
+
+    def _retire(self, number: int) -> None:
+        self._lease.retire(number)
+        in_use = {self._lease.number, *(place.lease for place in list(self.places.values()))}
+        for attempt_id, lease in list(self._unanswered.items()):
+            if lease not in in_use:  # whatever comes late under it runs out
+                self._unanswered.pop(attempt_id, None)
 
     def _look(self, talk: Talk, attempt: Attempt, place: Place) -> View | None:
         """Where it stands in the queue; None: nowhere any more."""
@@ -117,6 +128,10 @@ class Queue:
             )
         except LeaseGone:
             return None
+        except BackendRefused:  # which is an answer: nothing of it comes late
+            if was_answered:
+                self._unanswered.pop(attempt_id, None)
+            raise
         found = found_in(answer, -1)
         if not found:  # it was released, and asks again nevertheless: a term of its own
             talk.txn(success=[delete(tombstone)])

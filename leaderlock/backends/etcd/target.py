@@ -100,9 +100,9 @@ class Target:
         """
         if self.tls is None:
             return None
-        context = self.tls.context()
-        context.set_alpn_protocols(["h2"])
         try:
+            context = self.tls.context()
+            context.set_alpn_protocols(["h2"])
             with (
                 socket.create_connection(host, timeout) as connection,
                 context.wrap_socket(connection, server_hostname=host[0]) as encrypted,
@@ -114,7 +114,7 @@ class Target:
             return None
         except ssl.SSLError as error:
             return f"{error.reason or error}: see cert and key, or it does not speak TLS"
-        except OSError:
+        except (OSError, ValueError):  # also of a file that is just being replaced
             return None
         return None
 

@@ -122,10 +122,16 @@ class Watcher:
             if self._stream is not None:
                 self._stream.create(watch)
             if self._thread is None and not self._closing.is_set():
-                self._thread = threading.Thread(
+                thread = threading.Thread(
                     target=self._run, name="leaderlock-etcd-watch", daemon=True
                 )
-                self._thread.start()
+                try:
+                    thread.start()
+                except RuntimeError as error:
+                    self._watches.discard(watch)
+                    text = f"no thread to watch elections with: {error}"
+                    raise BackendUnavailable(text) from error
+                self._thread = thread
 
         def stop() -> None:
             with self._lock:
@@ -169,6 +175,9 @@ class Watcher:
                 if told != str(error):
                     told = str(error)
                     log.warning("leaderlock.etcd_watch_ended error=%s", error)
+            except Exception:
+                # A fault of ours. Never a reason not to be woken any more.
+                log.exception("leaderlock.internal_error thread=leaderlock-etcd-watch")
             self._closing.wait(backoff.pause())
 
     def _follow(self, backoff: Backoff) -> None:

@@ -122,6 +122,10 @@ class Subscriber:
                     log.warning("leaderlock.redis_wakes_failing error=%s", error)
                 self._is_failing = True
                 self._closed.wait(self._backoff.pause())
+            except Exception:
+                # A fault of ours. Never a reason not to be woken any more.
+                log.exception("leaderlock.internal_error thread=leaderlock-redis")
+                self._closed.wait(self._backoff.pause())
         with self._lock:
             self._bell = None
         for end in bell:
