@@ -22,6 +22,8 @@ class Capabilities:
             seconds after its last renewal.
         expiry_slack: see expiry_factor.
         hold_off: seconds after an expiry during which the store lets nobody in (a lock-delay).
+        hold_off_option: the option that sets hold_off, where a leader that lost its lease may rely
+            on nothing else: it must last for ``belief_ratio * ttl``. Empty: it need not.
         notice: how long at the most, in seconds, until a waiting candidate learns of a free term.
         renews_waiting: waiting candidates are part of a heartbeat round too, because they hold a
             place in a queue that can be lost.
@@ -36,5 +38,6 @@ class Capabilities:
     expiry_factor: float = 1.0
     expiry_slack: float = 0.0
     hold_off: float = 0.0
+    hold_off_option: str = ""
     notice: float = 0.0
     renews_waiting: bool = False

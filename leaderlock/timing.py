@@ -115,10 +115,19 @@ class Timing:
             raise ConfigurationError(f"{name} must be a positive number of seconds, not {value!r}")
 
     def _check_ttl_fits_store(self) -> None:
-        low, high = self.capabilities.min_ttl, self.capabilities.max_ttl
+        limits = self.capabilities
+        low, high = limits.min_ttl, limits.max_ttl
         if not low <= self.ttl <= high:
             raise ConfigurationError(
                 f"ttl={self.ttl} is outside what this store grants: {low:g} to {high:g} seconds"
+            )
+        option, needed = limits.hold_off_option, limits.belief_ratio * self.ttl
+        if option and limits.hold_off + _ROUNDING < needed:
+            longest = limits.hold_off / limits.belief_ratio
+            raise ConfigurationError(
+                f"{option}={limits.hold_off:g} is too short for ttl={self.ttl:g}: it must last for "
+                f"as long as a leader may believe in its term, {_at_least(needed):g} s; raise "
+                f"{option}, or lower ttl to {-_at_least(-longest):g}"
             )
 
     def _check_renewals_fit(self) -> None:
@@ -158,6 +167,11 @@ def bounded_time(timeout: float | None, default: float) -> float:
     """The same for what always ends: None means `default`."""
     seconds = wait_time(timeout, default)
     return _LONGEST_WAIT if seconds is None else seconds
+
+
+def _at_least(seconds: float) -> float:
+    """Rounded to what can be read, and never down."""
+    return math.ceil((seconds - _ROUNDING) * 100) / 100
 
 
 def _is_number(value: object) -> bool:

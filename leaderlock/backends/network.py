@@ -8,6 +8,7 @@ example LEADERLOCK_PASSWORD, so that no secret has to stand in a URL.
 
 from __future__ import annotations
 
+import contextlib
 import re
 import socket
 import ssl
@@ -110,21 +111,24 @@ def join_host(host: Host) -> str:
 def connect(host: Host, timeout: float) -> socket.socket:
     """A connection to one of the addresses of a host, each of which has its turn in time.
 
-    socket.create_connection gives every address the whole timeout.
+    socket.create_connection gives every address the whole timeout. What is left of it is that of
+    the socket.
     """
     end = time.monotonic() + timeout
     addresses = socket.getaddrinfo(*host, type=socket.SOCK_STREAM)
     while True:
         (family, kind, protocol, _, address), *addresses = addresses
-        connection = socket.socket(family, kind, protocol)
         left = max(_SHORTEST, end - time.monotonic())
         try:
-            connection.settimeout(left / 2 if addresses else left)
-            connection.connect(address)
-            return connection
-        except BaseException as error:
-            connection.close()
-            if not (addresses and isinstance(error, OSError)):
+            with contextlib.ExitStack() as on_failure:
+                connection = on_failure.enter_context(socket.socket(family, kind, protocol))
+                connection.settimeout(left / 2 if addresses else left)
+                connection.connect(address)
+                connection.settimeout(max(_SHORTEST, end - time.monotonic()))
+                on_failure.pop_all()
+                return connection
+        except OSError:
+            if not addresses:
                 raise
 
 

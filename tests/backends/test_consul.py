@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import socket
 import threading
 import time
 import warnings
@@ -13,13 +14,14 @@ from typing import Any
 
 import pytest
 
-from leaderlock import BackendRefused, BackendUnavailable
+from leaderlock import BackendRefused, BackendUnavailable, LeaderElector, TokenRegression
 from leaderlock.backends.base import Attempt, Granted, Reading, Renewal, Waiting
 from leaderlock.backends.consul import ConsulBackend
 from leaderlock.backends.consul.connection import Connection, Entry
 from leaderlock.backends.consul.waiting import Watcher
 from leaderlock.backends.layout import unpack
 from tests.backends.consul_tools import (
+    SOON,
     Operator,
     an_attempt,
     backends,
@@ -28,7 +30,9 @@ from tests.backends.consul_tools import (
     new_election,
     renewal,
     win,
+    win_soon,
 )
+from tests.backends.tools import no_descriptors
 from tests.elector.tools import eventually
 from tests.servers.consul import ConsulServer
 from tests.servers.proxy import Proxy
@@ -270,20 +274,90 @@ def test_a_lock_released_by_an_operator_is_taken(make: Make, operator: Operator)
     assert renewal(backend, other) is Renewal.RENEWED
 
 
+@pytest.mark.parametrize("first", ["a heartbeat", "a grant"])
 def test_a_deleted_key_is_taken_and_a_deleted_tree_keeps_its_source(
-    make: Make, operator: Operator
+    make: Make, operator: Operator, first: str
 ) -> None:
-    backend, election = make(namespace="tree"), new_election()
-    attempt, kept = an_attempt(election), an_attempt(new_election())
-    first = win(backend, attempt)
-    operator.delete("/v1/kv/tree/?recurse")
-    assert renewal(backend, attempt) is Renewal.TAKEN
+    """Whatever a client that has led in this cluster does first puts the source back."""
+    namespace = f"tree-{new_election()}"
+    backend, election = make(namespace=namespace), new_election()
+    attempt = an_attempt(election)
+    before = win(backend, attempt)
+    operator.delete(f"/v1/kv/{namespace}/?recurse")
+    if first == "a heartbeat":
+        assert renewal(backend, attempt) is Renewal.TAKEN
+    else:
+        win(backend, an_attempt(new_election()))
     backend.release(attempt)
-    win(backend, kept)
-    assert renewal(backend, kept) is Renewal.RENEWED  # and puts the source back
-    newcomer = make(namespace="tree")
+    newcomer = make(namespace=namespace)
     again = win(newcomer, an_attempt(election))
-    assert again.source == first.source and again.token > first.token
+    assert again.source == before.source and again.token > before.token
+
+
+def fill(server: ConsulServer, up_to: int) -> None:
+    """Write until Consul has carried out so many changes."""
+    modified = 0
+    while modified < up_to:
+        server.call("PUT", "/v1/kv/other", modified)  # the same value again would change nothing
+        modified = server.call("GET", "/v1/kv/other")[0]["ModifyIndex"]
+
+
+def source_index(server: ConsulServer) -> int:
+    return int(server.call("GET", "/v1/kv/leaderlock/source")[0]["ModifyIndex"])
+
+
+def renumbered(server: ConsulServer, index: int) -> bool:
+    """Replace the cluster by one whose source is the change of the same number.
+
+    That happens by itself, for one server that begins anew does the same as it did before.
+    """
+    server.restart(keep_data=False)
+    fill(server, index - 1)
+    server.call("PUT", "/v1/kv/leaderlock/source", "new")
+    return source_index(server) == index  # Consul may have changed something of its own
+
+
+@pytest.mark.parametrize("named", [False, True], ids=["no name yet", "named at the same index"])
+def test_who_outlives_the_loss_of_all_data_leads_under_the_new_name(named: bool) -> None:
+    """Tokens of both clusters under one name would be compared, and say nothing."""
+    with ConsulServer() as server:
+        fill(server, 50)
+        backend, observer = make_backend(server.url), make_backend(server.url)
+        with backends(backend, observer):
+            before = win(backend, an_attempt("e"))
+            assert observer.leader("e").source == before.source
+            index = source_index(server)
+            if named:
+                eventually(lambda: renumbered(server, index), "the same index", 60)
+            else:
+                server.restart(keep_data=False)
+            attempt = an_attempt("e")
+            after = win_soon(backend, attempt)
+            assert after.source != before.source
+            assert observer.leader("e") == Reading(
+                payload=attempt.payload, token=after.token, source=after.source
+            )
+            newcomer = make_backend(server.url)
+            with backends(newcomer):
+                assert win(newcomer, an_attempt("other")).source == after.source
+
+
+def test_an_elector_that_led_before_the_loss_of_all_data_stops() -> None:
+    """Also when the new cluster is ahead of the old one: its tokens would look like later terms."""
+    with ConsulServer() as server, Proxy(server.port) as proxy:
+        elector = LeaderElector(server.url_at(proxy.port), "e", ttl=3)
+        elector.start()
+        assert elector.wait_elected(SOON)
+        assert elector.leadership is not None
+        token = elector.leadership.token.value
+        proxy.reset()
+        server.restart(keep_data=False)
+        fill(server, token + 50)
+        eventually(lambda: not elector.is_leader, "it believes for less than a ttl")
+        proxy.pass_on()
+        with pytest.raises(TokenRegression, match="was replaced"):
+            elector.wait_elected(SOON)
+        elector.stop()
 
 
 def test_two_clusters_are_two_sources(make: Make) -> None:
@@ -483,6 +557,24 @@ def test_what_could_not_be_released_is_given_back_with_a_heartbeat(
         backend.close()
 
 
+def test_what_was_given_up_is_forgotten_with_a_heartbeat(make: Make, server: ConsulServer) -> None:
+    """Nobody asks for its release again. It would be kept for as long as the client lives."""
+    kept, granted, unheard = (an_attempt(new_election()) for _ in range(3))
+    with Proxy(server.port) as proxy:
+        backend = make(server.url_at(proxy.port), request_timeout=0.5)
+        win(backend, kept)
+        win(backend, granted)
+        lose_the_grant(proxy, backend, unheard)
+        proxy.hold()
+        for given_up in (granted, unheard):
+            with pytest.raises(BackendUnavailable):
+                backend.release(given_up)
+        proxy.pass_on()
+        assert renewal(backend, kept) is Renewal.RENEWED
+        assert [claim.attempt for claim in backend._locks.all()] == [kept]
+        backend.close()
+
+
 # Waiting
 
 
@@ -654,3 +746,30 @@ def test_a_connection_is_used_again(server: ConsulServer) -> None:
             proxy.reset()
             proxy.pass_on()
             assert store.read("leaderlock/nothing").index == 0  # the dead one was noticed
+
+
+def test_a_leader_without_file_descriptors_renews_on_its_open_connection(
+    make: Make,
+) -> None:
+    backend, attempt = make(), an_attempt(new_election())
+    win(backend, attempt)
+    http = backend._store._http
+    before = dict(http._open)
+    assert len(before) == 1
+    with no_descriptors():
+        for _ in range(3):
+            assert renewal(backend, attempt) is Renewal.RENEWED
+    assert http._open == before and http._idle == list(before)
+
+
+def test_a_connection_that_ended_makes_room_for_another_one_without_file_descriptors(
+    make: Make,
+) -> None:
+    backend, attempt = make(), an_attempt(new_election())
+    win(backend, attempt)
+    http = backend._store._http
+    (ended,) = http._open
+    ended.sock.shutdown(socket.SHUT_RDWR)
+    with no_descriptors():
+        assert renewal(backend, attempt) is Renewal.RENEWED
+    assert list(http._open) == http._idle != [ended]

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.server
 import json
 import logging
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -37,7 +39,8 @@ from tests.backends.consul_tools import (
     renewal,
     win,
 )
-from tests.elector.tools import eventually
+from tests.backends.tools import name_has, silent_address
+from tests.elector.tools import eventually, lasts_at_most
 from tests.servers.certificates import Certificates
 from tests.servers.consul import MASTER_TOKEN, ConsulServer
 from tests.servers.external import Shared
@@ -70,7 +73,9 @@ ENVIRONMENT = {
         ("consul://h?lock_delay=0", {}, "more than 0 and at most 60 seconds"),
         ("consul://h?lock_delay=61", {}, "more than 0 and at most 60 seconds"),
         ("consul://h?lock_delay=soon", {}, "more than 0 and at most 60 seconds"),
-        ("consul://h?lock_delay=6", {}, "ttl=10.0 is outside .*: 1 to 9 seconds"),
+        ("consul://h?lock_delay=5", {}, "lock_delay=5 is too short for ttl=10: .* 6.67 s; raise"),
+        ("consul://h?lock_delay=5", {}, r"raise lock_delay, or lower ttl to 7\.5$"),
+        ("consul://h?lock_delay=3.33&ttl=5", {}, r" 3\.34 s; .* lower ttl to 4\.99$"),
         ("consul://h?ttl=91", {}, "ttl=91.0 is outside .*: 1 to 90 seconds"),
         ("consul://h?ttl=0.5", {}, "ttl=0.5 is outside .*: 1 to 90 seconds"),
         ("consul://h?ca=/etc/hosts", {}, "not encrypted"),
@@ -82,6 +87,14 @@ def test_a_wrong_url_is_told_at_once(url: str, options: dict[str, Any], message:
     with pytest.raises(ConfigurationError, match=message) as caught:
         LeaderElector(url, "e", **options)
     assert "secret" not in str(caught.value) and "gehe" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "url",
+    ["consul://h?lock_delay=6.67", "consul://h?lock_delay=5&ttl=7.5", "consul://h?ttl=90"],
+)
+def test_what_the_refusal_of_a_lock_delay_proposes_is_taken(url: str) -> None:
+    LeaderElector(url, "e")
 
 
 def test_a_url_names_hosts_in_turn() -> None:
@@ -168,7 +181,9 @@ def as_consul(path: str) -> tuple[int, str, dict[str, str]]:
     if path.startswith("/v1/session/renew"):
         return 200, json.dumps([{"ID": "s"}]), {}
     if path.startswith("/v1/txn"):
-        return 200, json.dumps({"Results": [{"KV": {"ModifyIndex": 7}}], "Errors": None}), {}
+        source = {"Key": "leaderlock/source", "Value": "YQ==", "ModifyIndex": 3, "Flags": 0}
+        results = [{"KV": source}, {"KV": {"ModifyIndex": 7}}]
+        return 200, json.dumps({"Results": results, "Errors": None}), {}
     return 200, "true", {}
 
 
@@ -264,7 +279,7 @@ def test_a_transaction_that_was_not_carried_out_has_a_reason(
 ) -> None:
     def answer(path: str) -> tuple[int, str, dict[str, str]]:
         if path.startswith("/v1/txn"):
-            failed = {"Results": None, "Errors": [{"OpIndex": 1, "What": said}]}
+            failed = {"Results": None, "Errors": [{"OpIndex": 2, "What": said}]}
             return 409, json.dumps(failed), {}
         return as_consul(path)
 
@@ -273,6 +288,137 @@ def test_a_transaction_that_was_not_carried_out_has_a_reason(
         backend = make_backend(f"consul://127.0.0.1:{server.port}")
         with backends(backend), pytest.raises(error, match=said):
             backend.campaign(an_attempt("e"))
+
+
+INDEX = {"X-Consul-Index": "5"}
+READ, CREATE, WRITE = "/v1/kv/", "/v1/session/create", "/v1/txn"
+
+
+@pytest.mark.parametrize(
+    ("what", "body", "headers"),
+    [
+        (READ, "{}", INDEX),
+        (READ, '{"Key": "k"}', INDEX),
+        (READ, "[{}]", INDEX),
+        (READ, '[{"Key": "k", "Value": null}]', INDEX),
+        (READ, '["text"]', INDEX),
+        (READ, "[7]", INDEX),
+        (READ, '"text"', INDEX),
+        (READ, "7", INDEX),
+        (READ, "[]", {"X-Consul-Index": "soon"}),
+        (READ, "[]", {"X-Consul-Index": ""}),
+        (CREATE, "{}", {}),
+        (CREATE, "[]", {}),
+        (CREATE, "null", {}),
+        (CREATE, '"text"', {}),
+        (WRITE, "{}", {}),
+        (WRITE, "[]", {}),
+        (WRITE, "null", {}),
+        (WRITE, '{"Errors": 7}', {}),
+        (WRITE, '{"Errors": [{}]}', {}),
+        (WRITE, '{"Errors": ["text"]}', {}),
+        (WRITE, '{"Errors": null}', {}),
+        (WRITE, '{"Errors": null, "Results": []}', {}),
+        (WRITE, '{"Errors": null, "Results": [{}]}', {}),
+        (WRITE, '{"Errors": null, "Results": [{"KV": {"ModifyIndex": 7}}]}', {}),
+        (WRITE, '{"Errors": null, "Results": [{"KV": {}}, {"KV": {"ModifyIndex": 7}}]}', {}),
+    ],
+)
+def test_json_that_is_not_consuls_is_no_answer(
+    what: str, body: str, headers: dict[str, str]
+) -> None:
+    def answer(path: str) -> tuple[int, str, dict[str, str]]:
+        return (200, body, headers) if path.startswith(what) else as_consul(path)
+
+    with fake_server() as server:
+        backend = make_backend(f"consul://127.0.0.1:{server.port}")
+        with backends(backend):
+            leading = an_attempt("leading")
+            server.answer = as_consul
+            win(backend, leading)
+            server.answer = answer
+            backend._session.id = backend._session.id if what == READ else ""
+            with pytest.raises(BackendUnavailable, match="not an answer of Consul"):
+                backend.campaign(an_attempt("e"))
+            if what == READ:
+                with pytest.raises(BackendUnavailable, match="not an answer of Consul"):
+                    backend.leader("e")
+                with pytest.raises(BackendUnavailable, match="not an answer of Consul"):
+                    backend.renew([leading])
+
+
+@pytest.mark.parametrize(
+    ("body", "lost"),
+    [
+        ("Session id 's' not found", True),
+        ("404 page not found\n", False),
+        ('{"message": "no Route matched with those values"}', False),
+        ("Cannot PUT /v1/session/renew/s", False),
+    ],
+    ids=["Consul", "Traefik", "Kong", "Express"],
+)
+def test_a_gateway_that_finds_nothing_ends_no_term(body: str, lost: bool) -> None:
+    def answer(path: str) -> tuple[int, str, dict[str, str]]:
+        return (404, body, {}) if path.startswith("/v1/session/renew") else as_consul(path)
+
+    with fake_server() as server:
+        server.answer = as_consul
+        backend, attempt = make_backend(f"consul://127.0.0.1:{server.port}"), an_attempt("e")
+        with backends(backend):
+            win(backend, attempt)
+            server.answer = answer
+            if lost:
+                assert renewal(backend, attempt) is Renewal.SESSION_LOST
+            else:
+                with pytest.raises(BackendUnavailable, match="not an answer of Consul"):
+                    backend.renew([attempt])
+
+
+@contextmanager
+def tcp_server(serve: Callable[[socket.socket], object]) -> Iterator[int]:
+    """One thread that serves each connection in its turn, and ends it."""
+    listener = socket.create_server(("127.0.0.1", 0))
+
+    def run() -> None:
+        with contextlib.suppress(OSError):  # the listener was shut down
+            while True:
+                connection, _ = listener.accept()
+                with connection, contextlib.suppress(OSError):
+                    serve(connection)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield listener.getsockname()[1]
+    finally:
+        listener.shutdown(socket.SHUT_RDWR)
+        listener.close()
+        thread.join()
+
+
+@pytest.mark.parametrize("part", ["head", "body"])
+def test_an_answer_in_drips_ends_with_the_timeout(part: str) -> None:
+    """Each byte comes well within the timeout of a socket."""
+    head, body = b"HTTP/1.1 200 OK\r\nX-Consul-Index: 5\r\nContent-Length: 30\r\n\r\n", 30 * b" "
+    over = threading.Event()
+
+    def drip(connection: socket.socket) -> None:
+        connection.recv(4096)
+        at_once = b"" if part == "head" else head
+        connection.sendall(at_once)
+        for byte in (head + body)[len(at_once) :]:
+            if over.wait(0.2):
+                return
+            connection.sendall(bytes([byte]))
+
+    with tcp_server(drip) as port:
+        backend = make_backend(f"consul://127.0.0.1:{port}", request_timeout=0.7)
+        with backends(backend):
+            try:
+                with lasts_at_most(0.7), pytest.raises(BackendUnavailable):
+                    backend.leader("e")
+            finally:
+                over.set()
 
 
 def test_requests_of_one_call_share_one_timeout() -> None:
@@ -432,9 +578,11 @@ def test_https_with_a_client_certificate(
             time.sleep(0.3)  # the long poll is under way, and is cut by close()
 
 
-def make_tls_backend(server: ConsulServer, certificates: Certificates) -> ConsulBackend:
+def make_tls_backend(
+    server: ConsulServer, certificates: Certificates, url: str = ""
+) -> ConsulBackend:
     return make_backend(
-        server.url,
+        url or server.url,
         ca=str(certificates.ca),
         cert=str(certificates.client_cert),
         key=str(certificates.client_key),
@@ -499,15 +647,53 @@ def test_a_host_that_does_not_answer_is_left_for_the_next(consul: Shared) -> Non
             assert renewal(backend, attempt) is Renewal.RENEWED
 
 
-def test_a_host_that_cannot_answer_is_left_for_the_next(consul: Shared) -> None:
-    """A server cut off from the others says so, and goes on saying so."""
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (500, "No cluster leader"),  # it says so for as long as it is cut off from the others
+        (429, "rate limit exceeded, try again later or against a different server"),
+    ],
+)
+def test_a_host_that_cannot_answer_is_left_for_the_next(
+    consul: Shared, status: int, body: str
+) -> None:
     host = consul.url.partition("://")[2]
     with fake_server() as server:
-        server.answer = lambda path: (500, "No cluster leader", {})
+        server.answer = lambda path: (status, body, {})
         backend = make_backend(f"consul://127.0.0.1:{server.port},{host}")
         with backends(backend):
             with pytest.raises(BackendUnavailable):
                 backend.leader("e")
+            win(backend, an_attempt(new_election()))
+
+
+def test_a_host_that_ends_tls_in_its_middle_is_passed_over(
+    tls_server: ConsulServer, certificates: Certificates
+) -> None:
+    """A load balancer that has nobody behind it."""
+    asked = []
+
+    def hang_up(connection: socket.socket) -> None:
+        asked.append(connection.recv(4096))
+
+    with tcp_server(hang_up) as port:
+        backend = make_tls_backend(
+            tls_server, certificates, f"consuls://127.0.0.1:{port},127.0.0.1:{tls_server.port}"
+        )
+        with backends(backend):
+            win(backend, an_attempt(new_election()))
+    assert len(asked) == 1, "the first is asked once, and left for good"
+
+
+def test_a_name_with_a_silent_address_works_by_the_other_one(
+    consul: Shared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within one timeout: the next request would begin with the silent one again."""
+    port = int(consul.url.rpartition(":")[2])
+    with silent_address() as silent:
+        name_has(monkeypatch, silent, ("127.0.0.1", port))
+        backend = make_backend(f"consul://consul.test:{port}", request_timeout=2.0)
+        with backends(backend), lasts_at_most(2.0):
             win(backend, an_attempt(new_election()))
 
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import contextlib
 import gc
 import logging
-import os
-import resource
 import threading
 import time
 import traceback
@@ -23,6 +21,7 @@ from leaderlock.backends.zookeeper import ZooKeeperBackend
 from leaderlock.backends.zookeeper.target import target_of
 from leaderlock.config import resolve
 from leaderlock.testing.conformance.tools import until
+from tests.backends.tools import no_descriptors
 from tests.conformance.zookeeper_harness import operate
 from tests.servers.certificates import Certificates
 from tests.servers.external import Shared
@@ -169,22 +168,6 @@ def silence_of(backend: ZooKeeperBackend) -> str:
     with pytest.raises(BackendUnavailable) as raised:
         backend.leader("e")
     return str(raised.value)
-
-
-@contextlib.contextmanager
-def no_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    taken = [os.dup(0)]
-    resource.setrlimit(resource.RLIMIT_NOFILE, (taken[0] + 1, hard))
-    try:
-        with contextlib.suppress(OSError):
-            while True:
-                taken.append(os.dup(0))
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-        for descriptor in taken:
-            os.close(descriptor)
 
 
 def test_no_descriptors_left_is_an_outage_and_leaves_no_threads(port: int) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import socket
+import time
 from pathlib import Path
 
 import pytest
@@ -13,6 +15,7 @@ from leaderlock.backends.network import (
     LOGIN,
     TLS,
     Login,
+    connect,
     hosts_of,
     join_host,
     login_of,
@@ -21,6 +24,8 @@ from leaderlock.backends.network import (
 from leaderlock.backends.wakes import Waiters, Wakes
 from leaderlock.errors import ConfigurationError
 from leaderlock.url import StoreURL
+from tests.backends.tools import Address, name_has, silent_address
+from tests.elector.tools import lasts_at_most
 from tests.servers.certificates import Certificates
 
 
@@ -85,6 +90,60 @@ def test_a_login_comes_from_the_url_or_from_beside_it_and_hides_its_password() -
     assert "p4ss" not in repr(login_of(url("x://u:p4ss@h")))
     with pytest.raises(ValueError, match="not empty"):
         LOGIN["password"].parse("")
+
+
+def open_files() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def refusing_address() -> Address:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        address: Address = listener.getsockname()
+    return address
+
+
+@pytest.mark.parametrize(
+    ("last", "error"), [("refuses", ConnectionRefusedError), ("is silent", TimeoutError)]
+)
+def test_when_no_address_can_be_connected_to_the_last_error_is_told_and_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch, last: str, error: type[OSError]
+) -> None:
+    with silent_address() as silent:
+        addresses = [silent, refusing_address()]
+        if last == "is silent":
+            addresses.reverse()
+        name_has(monkeypatch, *addresses)
+        before = open_files()
+        with lasts_at_most(0.4), pytest.raises(error) as caught:
+            connect(("name.test", 1), 0.4)
+        # The error still has the frame with the sockets: nobody else has closed them.
+        assert caught.tb and open_files() == before
+
+
+def test_each_address_has_its_turn_in_one_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
+    with silent_address() as silent, socket.create_server(("127.0.0.1", 0)) as listener:
+        name_has(monkeypatch, silent, listener.getsockname(), silent)
+        before, begin = open_files(), time.monotonic()
+        connection = connect(("name.test", 1), 2.0)
+        took = time.monotonic() - begin
+        with connection:
+            assert connection.getpeername() == listener.getsockname()
+            assert open_files() == before + 1
+            assert 0.9 < took < 1.9, "half of the time for the first"
+            # TLS, which comes next, has all that is left, and no more.
+            assert connection.gettimeout() == pytest.approx(2.0 - took, abs=0.2)
+
+
+def test_an_address_of_a_family_that_this_machine_has_not_is_passed_over(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """IPv6 may be switched off, and the name have such an address all the same."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        there = (socket.AF_INET, socket.SOCK_STREAM, 6, "", listener.getsockname())
+        no_family = (255, socket.SOCK_STREAM, 6, "", ("::1", 1))
+        monkeypatch.setattr(socket, "getaddrinfo", lambda *_, **__: [no_family, there])
+        with connect(("name.test", 1), 2.0) as connection:
+            assert connection.getpeername() == listener.getsockname()
 
 
 @pytest.mark.parametrize(

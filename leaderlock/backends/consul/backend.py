@@ -123,7 +123,7 @@ class ConsulBackend(Backend):
                 ):  # there is a next time
                     self._locks.sweep(session, entries)
                     if self._source.key not in entries:
-                        self._source.look_again(session)
+                        self._source.write(session)
         return Renewed(outcomes=outcomes, sent_at=sent_at)
 
     def release(self, attempt: Attempt) -> None:
@@ -168,21 +168,24 @@ class ConsulBackend(Backend):
         is_own = seen.attempt_id == attempt.attempt_id and seen.session == self._session.id
         if seen.session and not is_own:
             return Waiting(retry_after=self.settings.ttl)
-        source = self._source.find()
         session, sent_at = self._session.keep()
         if not seen.session:
-            outcome, claim = self._locks.take(attempt, seen, session, source)
+            outcome, claim, source = self._locks.take(attempt, seen, session, self._source.key)
             if outcome is Outcome.DELAYED:
                 return self._poll_soon()
-            if outcome is Outcome.OTHER_SOURCE:
-                self._source.look_again(session)
+            if outcome is Outcome.NO_SOURCE:
+                self._source.write(session)
             if outcome is not Outcome.DONE:
                 return None
-            self._source.note(source, session)
         elif seen.session == session:
             claim = self._locks.adopt(attempt, seen)  # asked again after a lost reply
+            source = self._source.read()
+            if not source.index:
+                self._source.write(session)
+                return None
         else:
             return None
+        self._source.note(source, session)
         return Granted(token=claim.token, source=name_of(source), sent_at=sent_at)
 
     def _poll_soon(self) -> Waiting:
@@ -200,11 +203,12 @@ def _capabilities(lock_delay: float | None) -> Capabilities:
         min_ttl=1.0,
         # When a session is destroyed, only the lock-delay keeps others out while its leader still
         # believes: it has to last for the belief window.
-        max_ttl=(lock_delay or LONGEST_LOCK_DELAY) / _BELIEF_RATIO,
+        max_ttl=LONGEST_LOCK_DELAY / _BELIEF_RATIO,
         belief_ratio=_BELIEF_RATIO,
         # Consul doubles every ttl (SessionTTLMultiplier); by default the lock-delay is another one.
         expiry_factor=3.0 if lock_delay is None else 2.0,
         expiry_slack=0.5,
         hold_off=lock_delay or 0.0,
+        hold_off_option="lock_delay" if lock_delay else "",
         notice=_POLL + JITTER,
     )

@@ -57,14 +57,15 @@ class Outcome(enum.Enum):
     CHANGED = "the key has changed since it was read"
     DELAYED = "the lock-delay keeps everybody out"
     NO_SESSION = "the session has ended"
-    OTHER_SOURCE = "the store is not the one that it was taken for"
+    NO_SOURCE = "the key that was to be read along does not exist"
 
 
 class Written(NamedTuple):
-    """With the ModifyIndex that the key has got."""
+    """With the ModifyIndex that the key has got, and what was read along."""
 
     outcome: Outcome
     modified: int = 0
+    read: Entry = Entry("")
 
 
 class Connection:
@@ -115,7 +116,8 @@ class Connection:
         try:
             self._consul.session.renew(session)
         except consul.NotFound as error:
-            if session not in str(error):  # as in "Session id '...' not found"
+            # A gateway's 404 may well name the path, and so the session.
+            if f"'{session}' not found" not in str(error):
                 raise BackendUnavailable(f"not an answer of Consul: {error}") from error
             return False
         return True
@@ -128,28 +130,27 @@ class Connection:
     def read(self, key: str) -> Entry:
         """As a majority of the servers has it."""
         _, found = self._get(key, consistency="consistent")
-        return _entry(found) if found else Entry(key)
+        return found.get(key, Entry(key))
 
     def read_all(self, prefix: str) -> Mapping[str, Entry]:
         """The same for all keys that begin with `prefix`."""
         _, found = self._get(prefix, recurse=True, consistency="consistent")
-        return _entries(found)
+        return found
 
     def wait_for_change(
         self, prefix: str, index: int, wait: float
     ) -> tuple[int, Mapping[str, Entry]]:
         """What one server has, after the index has moved on, or `wait` seconds. A hint."""
-        found_index, found = self._get(
-            prefix, recurse=True, index=index or None, wait=_duration(wait)
-        )
-        return found_index, _entries(found)
+        return self._get(prefix, recurse=True, index=index or None, wait=_duration(wait))
 
-    def _get(self, key: str, **options: Any) -> tuple[int, Any]:
+    def _get(self, key: str, **options: Any) -> tuple[int, Mapping[str, Entry]]:
         index, found = self._consul.kv.get(key, **options)
-        # The index is text; and python-consul takes any 404 for a key that does not exist.
-        if not str(index).isdigit():
-            raise BackendUnavailable("not an answer of Consul: it has no X-Consul-Index")
-        return int(index), found
+        items = found if isinstance(found, list) else [] if found is None else [found]
+        try:
+            # The index is text; and python-consul takes any 404 for a key that does not exist.
+            return int(index), {item["Key"]: _entry(item) for item in items}
+        except (ValueError, TypeError, LookupError, AttributeError) as error:
+            raise BackendUnavailable(f"not an answer of Consul: {error!r}") from error
 
     def write(
         self,
@@ -159,15 +160,17 @@ class Connection:
         *,
         session: str = "",
         flags: int = 0,
-        source: Entry | None = None,
+        also_read: str = "",
     ) -> Written:
-        """Change a key, provided that it still is as it was `seen`, and so is the `source`.
+        """Change a key, provided that it still is as it was `seen`; read another one along.
 
         So a request that is carried out long after its sender has given up changes nothing, and
         none can be carried out twice. Not txn.put() of python-consul, which sends no token and
         does not tell why a transaction failed.
         """
-        checks = [{"KV": _check(entry)} for entry in (seen, source) if entry]
+        check: dict[str, object] = {"Verb": "check-index", "Key": seen.key, "Index": seen.index}
+        if not seen.index:
+            check = {"Verb": "check-not-exists", "Key": seen.key}
         change = {
             "Verb": verb,
             "Key": seen.key,
@@ -176,32 +179,32 @@ class Connection:
         }
         if session:
             change["Session"] = session
-        body = json.dumps([*checks, {"KV": change}])
+        read = [{"Verb": "get", "Key": also_read}] if also_read else []
+        body = json.dumps([{"KV": operation} for operation in (check, *read, change)])
         written: Written = self._http.put(
-            lambda answer: _written(answer, len(checks)), "/v1/txn", data=body
+            lambda answer: _written(answer, also_read), "/v1/txn", data=body
         )
         return written
 
 
-def _check(entry: Entry) -> Mapping[str, object]:
-    if not entry.index:
-        return {"Verb": "check-not-exists", "Key": entry.key}
-    return {"Verb": "check-index", "Key": entry.key, "Index": entry.index}
-
-
-def _written(response: Any, checks: int) -> Written:
+def _written(response: Any, also_read: str) -> Written:
     answer = json.loads(response.body)
     errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
     if not errors:
-        return Written(Outcome.DONE, int(answer["Results"][-1]["KV"]["ModifyIndex"]))
+        *others, changed = (result["KV"] for result in answer["Results"])
+        read = Entry("")
+        if also_read:
+            value = base64.b64decode(others[-1]["Value"] or "")
+            read = _entry({**others[-1], "Value": value})
+        return Written(Outcome.DONE, int(changed["ModifyIndex"]), read)
     said = "; ".join(str(error["What"]) for error in errors)
     if "Permission denied" in said:
         raise BackendRefused(f"Consul refuses the write: {said}")
     failed = {error["OpIndex"] for error in errors}
     if 0 in failed:
         return Written(Outcome.CHANGED)
-    if failed & set(range(1, checks)):
-        return Written(Outcome.OTHER_SOURCE)
+    if also_read and 1 in failed:
+        return Written(Outcome.NO_SOURCE)
     if "lock delay" in said:
         return Written(Outcome.DELAYED)
     if "session" in said:
@@ -217,10 +220,6 @@ def _entry(found: Mapping[str, Any]) -> Entry:
         value=found["Value"] or b"",
         flags=found["Flags"],
     )
-
-
-def _entries(found: Sequence[Mapping[str, Any]] | None) -> Mapping[str, Entry]:
-    return {item["Key"]: _entry(item) for item in found or ()}
 
 
 def _duration(seconds: float) -> str:

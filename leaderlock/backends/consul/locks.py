@@ -60,19 +60,19 @@ class Locks:
         return claim
 
     def take(
-        self, attempt: Attempt, seen: Entry, session: str, source: Entry
-    ) -> tuple[Outcome, Claim]:
-        """Ask for a lock that was seen to be free, in the store that `source` was seen in."""
+        self, attempt: Attempt, seen: Entry, session: str, also_read: str
+    ) -> tuple[Outcome, Claim, Entry]:
+        """Ask for a lock that was seen to be free, and for another key as it is at that moment."""
         claim = self._claim(attempt, seen.key)
         if claim.bound_to != seen.index:
             claim.bound_to, claim.unanswered = seen.index, False  # what was before fails for sure
         claim.session, claim.token = session, 0
         before, claim.unanswered = claim.unanswered, True
-        outcome, claim.token = self._store.write(
-            seen, "lock", pack(attempt), session=session, source=source
+        outcome, claim.token, read = self._store.write(
+            seen, "lock", pack(attempt), session=session, also_read=also_read
         )
         claim.unanswered = before
-        return outcome, claim
+        return outcome, claim, read
 
     def give_back(self, claim: Claim) -> None:
         """When this returns, the store holds nothing of the attempt, nor will it ever."""

@@ -19,8 +19,8 @@ def name_of(entry: Entry) -> str:
 class Source:
     """The key `<namespace>/source`. It does not change once it is written.
 
-    What is remembered of it counts only for locks, which are bound to it: another cluster may
-    stand in the place of this one by now, or this one have lost its data.
+    It is read in the transaction that takes a lock, for another cluster may stand in the place of
+    this one by now, or this one have lost its data.
 
     Attributes:
         key: where the name stands.
@@ -29,33 +29,24 @@ class Source:
     def __init__(self, store: Connection, prefix: str) -> None:
         self.key = prefix + "source"
         self._store = store
-        # With the session that a lock was taken under while the entry was there: where the session
-        # lives on, it is the same cluster. One attribute, for threads that read while one writes.
-        self._known = Entry(self.key), ""
+        # With the session that held a lock beside it: where that lives on, it is the same cluster.
+        # One attribute, for threads that read while one writes.
+        self._known = b"", ""
 
     def read(self) -> Entry:
         """As it is in the store now."""
         return self._store.read(self.key)
 
-    def find(self) -> Entry:
-        """What a lock is to be bound to; the first candidate writes it."""
-        known, _ = self._known
-        if not known.index:
-            known = self.read()
-        return known if known.index else self._write(uuid.uuid4().hex.encode())
-
     def note(self, entry: Entry, session: str) -> None:
-        """A lock was taken under this session, and the entry was there."""
-        self._known = entry, session
+        """The entry was read where this session held a lock."""
+        self._known = entry.value, session
 
-    def look_again(self, session: str) -> None:
-        """It is not what it was. If an operator has deleted it, the cluster keeps its name."""
-        (known, noted_with), found = self._known, self.read()
-        if noted_with == session and not found.index:
-            found = self._write(known.value)
-        self._known = found, session if noted_with == session else ""
+    def write(self, session: str) -> None:
+        """It is missing: put it there, unless somebody else is quicker.
 
-    def _write(self, name: bytes) -> Entry:
-        """Unless somebody else was quicker."""
+        If an operator has deleted it while our session lives, the cluster keeps its name.
+        """
+        name, noted_with = self._known
+        if not name or noted_with != session:
+            name = uuid.uuid4().hex.encode()
         self._store.write(Entry(self.key), "set", name)
-        return self.read()
