@@ -9,7 +9,7 @@ unexport PYTHONHOME PYTHONPATH
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo demo-all servers test check bench fmt docs
+.PHONY: help demo demo-all servers test check chaos bench fmt docs
 # Two set-ups at once would write into the same .venv.
 .NOTPARALLEL:
 
@@ -35,6 +35,9 @@ check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as C
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
 	$(PYTHON) -m mkdocs build --strict --quiet
+
+chaos: $(VENV)/.ready-dev servers ## hold elections under faults and check them; ARGS="--backend consul --seconds 600"
+	@$(PYTHON) -m leaderlock.testing.chaos $(ARGS)
 
 bench: $(VENV)/.ready-demo ## measure what leaderlock costs on this machine
 	@$(PYTHON) -m benchmarks $(ARGS)

@@ -22,12 +22,12 @@ from rich.console import Console
 from rich.table import Table
 
 from examples.billing.processes import ROOT
-from tests.servers.consul import ConsulServer
-from tests.servers.etcd import EtcdServer
-from tests.servers.process import Server
-from tests.servers.programs import ServerError
-from tests.servers.redis import RedisServer, ValkeyServer
-from tests.servers.zookeeper import ZooKeeperServer
+from leaderlock.testing.servers.consul import ConsulServer
+from leaderlock.testing.servers.etcd import EtcdServer
+from leaderlock.testing.servers.process import Server
+from leaderlock.testing.servers.programs import ServerError
+from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 
 app = typer.Typer(pretty_exceptions_enable=False, add_completion=False)
 

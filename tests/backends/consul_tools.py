@@ -14,9 +14,9 @@ from typing import Any
 from leaderlock import BackendUnavailable
 from leaderlock.backends.base import Attempt, Granted, Renewal, Settings, Waiting
 from leaderlock.backends.consul import ConsulBackend
+from leaderlock.testing.servers.consul import ConsulServer
+from leaderlock.testing.servers.web import Refusal
 from leaderlock.url import StoreURL
-from tests.servers.consul import ConsulServer
-from tests.servers.web import Refusal
 
 SOON = 20.0
 """How long what must come may take on a busy machine, in seconds."""

@@ -15,9 +15,9 @@ from leaderlock.backends.base import Settings
 from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.connection import Talk
 from leaderlock.backends.etcd.target import target_of
+from leaderlock.testing.servers.etcd import EtcdServer, decode, encode
 from leaderlock.url import StoreURL
 from tests.elector.tools import Record
-from tests.servers.etcd import EtcdServer, decode, encode
 
 TTL = 2.0
 

@@ -13,9 +13,9 @@ from leaderlock import LeaderElector
 from leaderlock.backends.base import Settings
 from leaderlock.backends.redis import RedisBackend
 from leaderlock.backends.redis.target import target_of
+from leaderlock.testing.servers.redis import RedisServer
 from leaderlock.url import StoreURL
 from tests.elector.tools import Record
-from tests.servers.redis import RedisServer
 
 TTL = 2.0
 

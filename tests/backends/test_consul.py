@@ -20,6 +20,8 @@ from leaderlock.backends.consul import ConsulBackend
 from leaderlock.backends.consul.connection import Connection, Entry
 from leaderlock.backends.consul.waiting import Watcher
 from leaderlock.backends.layout import unpack
+from leaderlock.testing.servers.consul import ConsulServer
+from leaderlock.testing.servers.proxy import Proxy
 from tests.backends.consul_tools import (
     SOON,
     Operator,
@@ -34,8 +36,6 @@ from tests.backends.consul_tools import (
 )
 from tests.backends.tools import no_descriptors
 from tests.elector.tools import eventually
-from tests.servers.consul import ConsulServer
-from tests.servers.proxy import Proxy
 
 
 @pytest.fixture(scope="module")

@@ -28,6 +28,9 @@ from leaderlock import (
 from leaderlock.backends.base import Renewal
 from leaderlock.backends.consul import ConsulBackend
 from leaderlock.backends.consul.target import target_of
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.consul import MASTER_TOKEN, ConsulServer
+from leaderlock.testing.servers.proxy import Proxy
 from leaderlock.url import StoreURL
 from tests.backends.consul_tools import (
     SOON,
@@ -41,10 +44,7 @@ from tests.backends.consul_tools import (
 )
 from tests.backends.tools import name_has, silent_address
 from tests.elector.tools import eventually, lasts_at_most
-from tests.servers.certificates import Certificates
-from tests.servers.consul import MASTER_TOKEN, ConsulServer
 from tests.servers.external import Shared
-from tests.servers.proxy import Proxy
 
 ENVIRONMENT = {
     "CONSUL_HTTP_ADDR": "http://192.0.2.1:1",  # nobody's

@@ -11,11 +11,11 @@ import pytest
 
 from leaderlock import LeaderElector, LossReason, connect
 from leaderlock.clock import BOOT_CLOCK
+from leaderlock.testing.servers.consul import ConsulCluster, ConsulServer
+from leaderlock.testing.servers.proxy import Proxy
 from tests.backends.consul_tools import Operator, new_election
 from tests.backends.store_peer import Peer
 from tests.elector.tools import Record, eventually
-from tests.servers.consul import ConsulCluster, ConsulServer
-from tests.servers.proxy import Proxy
 
 
 @pytest.fixture(scope="module")

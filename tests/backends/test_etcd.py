@@ -21,6 +21,9 @@ from leaderlock.backends.etcd.lease import SharedLease
 from leaderlock.backends.etcd.waiting import Watcher
 from leaderlock.backoff import Backoff
 from leaderlock.testing import FakeClock
+from leaderlock.testing.servers.etcd import EtcdServer, encode
+from leaderlock.testing.servers.proxy import Fault, Proxy
+from leaderlock.testing.servers.web import Refusal
 from tests.backends.etcd_tools import (
     TTL,
     asked,
@@ -35,9 +38,6 @@ from tests.backends.etcd_tools import (
 )
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
-from tests.servers.etcd import EtcdServer, encode
-from tests.servers.proxy import Fault, Proxy
-from tests.servers.web import Refusal
 
 # Requests
 

@@ -20,12 +20,12 @@ from leaderlock import (
 from leaderlock.backends.base import Granted, Renewal, Settings
 from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.target import target_of
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.etcd import EtcdServer, encode
 from leaderlock.url import StoreURL
 from tests.backends.etcd_tools import backend_at, keys_of, leases_of, queue_of
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most
-from tests.servers.certificates import Certificates
-from tests.servers.etcd import EtcdServer, encode
 
 USER, PASSWORD = "someone", "pass word/@:ü"
 

@@ -13,12 +13,12 @@ from leaderlock import BackendUnavailable, LossReason
 from leaderlock.backends.base import Renewal
 from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.lease import SharedLease
+from leaderlock.testing.servers.etcd import EtcdCluster, EtcdServer
+from leaderlock.testing.servers.proxy import Proxy
 from tests.backends.etcd_tools import TTL, backend_at, elector_at, keys_of, leases_of, queue_of
 from tests.backends.store_peer import Peer
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import ROOT, Record, eventually, in_child, in_thread, lasts_at_most
-from tests.servers.etcd import EtcdCluster, EtcdServer
-from tests.servers.proxy import Proxy
 
 LONG = 10.0  # seconds: outlives the election of a new leader of etcd's own
 

@@ -29,13 +29,13 @@ from leaderlock.backends.redis import waiting as waiting_module
 from leaderlock.backends.redis.target import target_of
 from leaderlock.clock import BOOT_CLOCK
 from leaderlock.testing import FakeClock
+from leaderlock.testing.servers.proxy import Proxy
+from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
 from leaderlock.url import StoreURL
 from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of, scripts_run
 from tests.backends.store_peer import Peer
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
-from tests.servers.proxy import Proxy
-from tests.servers.redis import RedisServer, ValkeyServer
 
 OF_CAMPAIGNS = b"uptime_in_seconds"  # stands in that script only
 

@@ -21,14 +21,14 @@ from leaderlock import (
     connect,
 )
 from leaderlock.backends.redis.target import Kind, target_of
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.proxy import Proxy
+from leaderlock.testing.servers.redis import RedisCluster, RedisServer, ValkeyServer
 from leaderlock.url import StoreURL
 from tests.backends.redis_tools import backend_at, dripping, keys_of
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import eventually, lasts_at_most
-from tests.servers.certificates import Certificates
 from tests.servers.external import Shared
-from tests.servers.proxy import Proxy
-from tests.servers.redis import RedisCluster, RedisServer, ValkeyServer
 
 # URLs
 

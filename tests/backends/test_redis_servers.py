@@ -16,11 +16,11 @@ from redis.sentinel import Sentinel
 from leaderlock import BackendRefused, BackendUnavailable, LeaderElector, connect
 from leaderlock.backends.base import Granted, Renewal, Waiting
 from leaderlock.backends.redis import RedisBackend
+from leaderlock.testing.servers.process import wait_until
+from leaderlock.testing.servers.redis import RedisCluster, RedisSentinel, RedisServer, ValkeyServer
 from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of, scripts_run
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most
-from tests.servers.process import wait_until
-from tests.servers.redis import RedisCluster, RedisSentinel, RedisServer, ValkeyServer
 
 
 def replica_of(master: RedisServer, **settings: str) -> RedisServer:

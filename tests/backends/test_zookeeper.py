@@ -22,10 +22,10 @@ from leaderlock.backends.zookeeper import ZooKeeperBackend, nodes
 from leaderlock.backends.zookeeper.proofs import Proofs
 from leaderlock.backends.zookeeper.session import Session
 from leaderlock.testing.conformance.tools import until, until_answered
+from leaderlock.testing.servers.proxy import Proxy
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 from leaderlock.url import StoreURL
 from tests.conformance.zookeeper_harness import ZooKeeperHarness, operate, paused, wait_settled
-from tests.servers.proxy import Proxy
-from tests.servers.zookeeper import ZooKeeperServer
 
 LONG = 30.0  # a ttl that no test waits for
 SOON = 10.0  # by then it has happened, on a busy machine too; never waited for in full

@@ -21,12 +21,12 @@ from leaderlock.backends.zookeeper import ZooKeeperBackend
 from leaderlock.backends.zookeeper.target import target_of
 from leaderlock.config import resolve
 from leaderlock.testing.conformance.tools import until
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.programs import Ports
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 from tests.backends.tools import no_descriptors
 from tests.conformance.zookeeper_harness import operate
-from tests.servers.certificates import Certificates
 from tests.servers.external import Shared
-from tests.servers.programs import Ports
-from tests.servers.zookeeper import ZooKeeperServer
 
 SECRET = "s3cr3t-p@ss"
 AT_ONCE = 3.0  # seconds on a busy machine; the request_timeout is longer

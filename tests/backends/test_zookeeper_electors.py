@@ -17,11 +17,11 @@ from leaderlock.clock import BOOT_CLOCK
 from leaderlock.errors import BackendUnavailable
 from leaderlock.leadership import Leadership
 from leaderlock.testing.conformance.tools import until, until_answered
+from leaderlock.testing.servers.proxy import Proxy
+from leaderlock.testing.servers.zookeeper import ZooKeeperCluster, ZooKeeperServer
 from leaderlock.url import StoreURL
 from tests.backends.store_peer import Peer
 from tests.conformance.zookeeper_harness import ZooKeeperHarness, operate
-from tests.servers.proxy import Proxy
-from tests.servers.zookeeper import ZooKeeperCluster, ZooKeeperServer
 
 TTL = 2.0
 PATIENCE = 30.0

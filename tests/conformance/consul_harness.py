@@ -6,10 +6,10 @@ from leaderlock.backends.base import Backend, Settings
 from leaderlock.backends.consul import ConsulBackend
 from leaderlock.backends.layout import key_part
 from leaderlock.testing.harness import NAMESPACE
+from leaderlock.testing.servers.consul import ConsulServer
+from leaderlock.testing.servers.process import NotReady
 from leaderlock.url import StoreURL
 from tests.conformance.server_harness import ServerHarness
-from tests.servers.consul import ConsulServer
-from tests.servers.process import NotReady
 
 
 class ConsulHarness(ServerHarness[ConsulServer]):

@@ -7,9 +7,9 @@ from leaderlock.backends.etcd import EtcdBackend
 from leaderlock.backends.etcd.target import target_of
 from leaderlock.backends.layout import key_part
 from leaderlock.testing.harness import NAMESPACE
+from leaderlock.testing.servers.etcd import EtcdServer, encode
 from leaderlock.url import StoreURL
 from tests.conformance.server_harness import ServerHarness
-from tests.servers.etcd import EtcdServer, encode
 
 
 class EtcdHarness(ServerHarness[EtcdServer]):

@@ -9,8 +9,8 @@ from leaderlock.backends.redis import RedisBackend
 from leaderlock.backends.redis.target import target_of
 from leaderlock.testing import BackendHarness
 from leaderlock.testing.harness import NAMESPACE
+from leaderlock.testing.servers.redis import RedisCluster, RedisServer
 from leaderlock.url import StoreURL
-from tests.servers.redis import RedisCluster, RedisServer
 
 
 class RedisHarness(BackendHarness):

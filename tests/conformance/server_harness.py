@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Generic, TypeVar
 
 from leaderlock.testing import BackendHarness
-from tests.servers.process import Server
+from leaderlock.testing.servers.process import Server
 
 ServerT = TypeVar("ServerT", bound=Server)
 

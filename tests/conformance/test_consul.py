@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from leaderlock.testing import BackendConformance, BackendHarness
+from leaderlock.testing.servers.consul import ConsulServer
 from tests.conformance.consul_harness import ConsulHarness
-from tests.servers.consul import ConsulServer
 
 
 @pytest.fixture(scope="module")

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from leaderlock.testing import BackendConformance, BackendHarness
+from leaderlock.testing.servers.etcd import EtcdServer
 from tests.conformance.etcd_harness import EtcdHarness
-from tests.servers.etcd import EtcdServer
 
 
 @pytest.fixture(scope="module")

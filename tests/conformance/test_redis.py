@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from leaderlock.testing import BackendConformance, BackendHarness
+from leaderlock.testing.servers.redis import RedisCluster, RedisServer, ValkeyServer
 from tests.conformance.redis_harness import RedisHarness
-from tests.servers.redis import RedisCluster, RedisServer, ValkeyServer
 
 
 @pytest.fixture(scope="module", params=[RedisServer, ValkeyServer, RedisCluster])

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import pytest
 
 from leaderlock.testing import BackendConformance, BackendHarness
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 from tests.conformance.zookeeper_harness import ZooKeeperHarness
-from tests.servers.zookeeper import ZooKeeperServer
 
 
 @pytest.fixture(scope="module")

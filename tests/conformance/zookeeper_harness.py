@@ -16,9 +16,9 @@ from leaderlock.backends.layout import key_part
 from leaderlock.backends.zookeeper import ZooKeeperBackend
 from leaderlock.backends.zookeeper.session import Session
 from leaderlock.testing.harness import NAMESPACE
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 from leaderlock.url import StoreURL
 from tests.conformance.server_harness import ServerHarness
-from tests.servers.zookeeper import ZooKeeperServer
 
 T = TypeVar("T")
 

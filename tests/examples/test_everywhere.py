@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from examples.billing.everywhere import STORES
+from leaderlock.testing.servers.redis import RedisServer
 from tests.examples.test_billing import ROOT, SMALL, run_demo
-from tests.servers.redis import RedisServer
 
 
 def run_everywhere(*options: str, scratch: Path) -> subprocess.CompletedProcess[str]:

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.servers.programs import ServerError
+from leaderlock.testing.servers.programs import ServerError
 
 # The ports that docker/compose.yml publishes. They are not the usual ones, so that no test writes
 # into a store that is used for something else.

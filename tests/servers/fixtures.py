@@ -11,13 +11,13 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.certificates import Certificates
-from tests.servers.consul import ConsulCluster, ConsulServer
-from tests.servers.etcd import EtcdCluster, EtcdServer
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.consul import ConsulCluster, ConsulServer
+from leaderlock.testing.servers.etcd import EtcdCluster, EtcdServer
+from leaderlock.testing.servers.process import Server
+from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
+from leaderlock.testing.servers.zookeeper import ZooKeeperCluster, ZooKeeperServer
 from tests.servers.external import Shared, find_external
-from tests.servers.process import Server
-from tests.servers.redis import RedisServer, ValkeyServer
-from tests.servers.zookeeper import ZooKeeperCluster, ZooKeeperServer
 
 
 def _shared(store: str, kind: type[Server]) -> Iterator[Shared]:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import pytest
 
-from tests.servers.consul import ConsulCluster
-from tests.servers.etcd import EtcdCluster
-from tests.servers.process import NotReady, Server, wait_until
-from tests.servers.redis import RedisSentinel, RedisServer
+from leaderlock.testing.servers.consul import ConsulCluster
+from leaderlock.testing.servers.etcd import EtcdCluster
+from leaderlock.testing.servers.process import NotReady, Server, wait_until
+from leaderlock.testing.servers.redis import RedisSentinel, RedisServer
+from leaderlock.testing.servers.zookeeper import ZooKeeperCluster
 from tests.servers.test_servers import exists, read, write
-from tests.servers.zookeeper import ZooKeeperCluster
 
 Kind = type[EtcdCluster] | type[ZooKeeperCluster] | type[ConsulCluster]
 each_cluster = pytest.mark.parametrize("kind", [EtcdCluster, ZooKeeperCluster, ConsulCluster])

@@ -10,8 +10,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from leaderlock.testing.servers.programs import program
+from tests.elector.tools import ROOT
 from tests.servers.external import DOCKER_URLS
-from tests.servers.programs import ROOT, program
 
 Services = dict[str, dict[str, Any]]
 CLUSTERS = {f"{store}-{n}" for store in ("etcd", "zookeeper", "consul") for n in (1, 2, 3)}

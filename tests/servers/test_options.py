@@ -7,14 +7,14 @@ import socket
 import pytest
 from kazoo.exceptions import SessionClosedRequireSaslError
 
-from tests.servers.certificates import Certificates
-from tests.servers.consul import ConsulServer
-from tests.servers.etcd import EtcdServer, encode
-from tests.servers.process import NotReady
-from tests.servers.redis import RedisServer, ValkeyServer
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.consul import ConsulServer
+from leaderlock.testing.servers.etcd import EtcdServer, encode
+from leaderlock.testing.servers.process import NotReady
+from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
+from leaderlock.testing.servers.web import Refusal, call
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 from tests.servers.test_servers import with_kazoo
-from tests.servers.web import Refusal, call
-from tests.servers.zookeeper import ZooKeeperServer
 
 WEB_SERVERS: list[type[EtcdServer] | type[ConsulServer]] = [EtcdServer, ConsulServer]
 

@@ -9,8 +9,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers.process import wait_until
-from tests.servers.proxy import Fault, Proxy
+from leaderlock.testing.servers.process import wait_until
+from leaderlock.testing.servers.proxy import Fault, Proxy
 
 
 class Echo:

@@ -11,14 +11,14 @@ from pathlib import Path
 
 import pytest
 
-from tests.servers.process import wait_until
-from tests.servers.programs import ROOT
-from tests.servers.redis import RedisServer
+from leaderlock.testing.servers.process import wait_until
+from leaderlock.testing.servers.redis import RedisServer
+from tests.elector.tools import ROOT
 from tests.servers.test_servers import exists
 
 STARTS_TWO = """
 import time
-from tests.servers.redis import RedisServer
+from leaderlock.testing.servers.redis import RedisServer
 stopped, running = RedisServer().start(), RedisServer().start()
 stopped.stop()
 running.freeze()

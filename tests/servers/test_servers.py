@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from kazoo.client import KazooClient
 
-from tests.servers.consul import ConsulServer
-from tests.servers.etcd import EtcdServer, decode, encode
+from leaderlock.testing.servers.consul import ConsulServer
+from leaderlock.testing.servers.etcd import EtcdServer, decode, encode
+from leaderlock.testing.servers.process import NotReady, Server
+from leaderlock.testing.servers.programs import ServerError, program
+from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
+from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 from tests.servers.external import DOCKER_URLS, Shared, find_external
-from tests.servers.process import NotReady, Server
-from tests.servers.programs import ServerError, program
-from tests.servers.redis import RedisServer, ValkeyServer
-from tests.servers.zookeeper import ZooKeeperServer
 
 STORES = {
     "redis": RedisServer,

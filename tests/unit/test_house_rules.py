@@ -46,6 +46,9 @@ OWN_WORLD = {
     "cli": {"typer", "rich", "click"},
     "telemetry": {"prometheus_client", "opentelemetry"},
     "testing": {"pytest"},
+    "testing.chaos.cli": {"typer", "rich"},
+    "testing.chaos.png": {"matplotlib"},
+    "testing.chaos.stores.zookeeper": {"kazoo"},
 }
 LONGEST_FILE = 550
 
@@ -150,11 +153,12 @@ def test_the_pure_parts_know_no_clock_thread_socket_or_log(name: str) -> None:
 
 @pytest.mark.parametrize("path", modules(), ids=name_of)
 def test_wall_clock_and_sleeps_are_not_used(path: Path) -> None:
+    banned = {"time.time", "time.sleep", "time.time_ns", "datetime.now"}
+    if name_of(path).startswith("testing.servers"):  # it waits for what other processes do
+        banned.discard("time.sleep")
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         text = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
-        assert text not in {"time.time", "time.sleep", "time.time_ns", "datetime.now"}, (
-            f"{path}:{node.lineno}"  # type: ignore[attr-defined]
-        )
+        assert text not in banned, f"{path}:{node.lineno}"  # type: ignore[attr-defined]
         if isinstance(node, ast.ImportFrom) and node.module in ("time", "datetime"):
             names = {alias.name for alias in node.names}
             assert not names & {"time", "sleep", "time_ns", "datetime"}, f"{path}:{node.lineno}"

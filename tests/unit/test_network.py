@@ -23,10 +23,10 @@ from leaderlock.backends.network import (
 )
 from leaderlock.backends.wakes import Waiters, Wakes
 from leaderlock.errors import ConfigurationError
+from leaderlock.testing.servers.certificates import Certificates
 from leaderlock.url import StoreURL
 from tests.backends.tools import Address, name_has, silent_address
 from tests.elector.tools import lasts_at_most
-from tests.servers.certificates import Certificates
 
 
 def url(text: str, **options: object) -> StoreURL:

@@ -7,7 +7,13 @@ import shutil
 from collections.abc import Iterable
 from typing import Generic, Self, TypeVar
 
-from tests.servers.process import START_TIMEOUT, NotReady, Server, Startable, wait_until
+from leaderlock.testing.servers.process import (
+    START_TIMEOUT,
+    NotReady,
+    Server,
+    Startable,
+    wait_until,
+)
 
 NodeT = TypeVar("NodeT", bound=Server)
 

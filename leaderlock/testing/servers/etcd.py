@@ -6,11 +6,11 @@ import base64
 from typing import Any
 from urllib.parse import quote
 
-from tests.servers.certificates import Certificates
-from tests.servers.cluster import Cluster
-from tests.servers.process import START_TIMEOUT, Server
-from tests.servers.programs import program
-from tests.servers.web import call
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.cluster import Cluster
+from leaderlock.testing.servers.process import START_TIMEOUT, Server
+from leaderlock.testing.servers.programs import program
+from leaderlock.testing.servers.web import call
 
 ROOT_PASSWORD = "the root password"
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import functools
 import random
+import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[2]
+_UNPACK = Path(__file__).resolve().parents[3] / "scripts" / "servers"  # in a checkout
 _LOWEST_PORT = 20000
 
 
@@ -18,7 +19,12 @@ class ServerError(Exception):
 
 
 def program(name: str) -> str:
-    """The path of a program that scripts/servers unpacked."""
+    """The path of a program of a store."""
+    if not _UNPACK.exists():
+        if found := shutil.which(name):
+            return found
+        raise ServerError(f"{name} is not installed: no program of that name is on the PATH")
+    # Not what the system has: in a checkout all meet the same servers.
     path = _folder() / name
     if not path.exists():
         raise ServerError(f"{name} is not in {path.parent}: run `make servers`")
@@ -27,9 +33,7 @@ def program(name: str) -> str:
 
 @functools.cache
 def _folder() -> Path:
-    answer = subprocess.run(
-        [ROOT / "scripts" / "servers", "--where"], check=True, capture_output=True, text=True
-    )
+    answer = subprocess.run([_UNPACK, "--where"], check=True, capture_output=True, text=True)
     return Path(answer.stdout.strip())
 
 

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import Mapping
 from typing import Any
 
-from tests.servers.process import NotReady
+from leaderlock.testing.servers.process import NotReady
 
 
 class Refusal(NotReady):

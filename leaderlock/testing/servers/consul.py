@@ -6,11 +6,11 @@ import json
 import uuid
 from typing import Any
 
-from tests.servers.certificates import Certificates
-from tests.servers.cluster import Cluster
-from tests.servers.process import Server
-from tests.servers.programs import program
-from tests.servers.web import Refusal, call
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.cluster import Cluster
+from leaderlock.testing.servers.process import Server
+from leaderlock.testing.servers.programs import program
+from leaderlock.testing.servers.web import Refusal, call
 
 MASTER_TOKEN = "b1gs33cr3t-0000-4000-8000-000000000000"
 

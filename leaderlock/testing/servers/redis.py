@@ -7,9 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Self
 from urllib.parse import quote
 
-from tests.servers.certificates import Certificates
-from tests.servers.process import NotReady, Server, Startable, wait_until
-from tests.servers.programs import Ports, program
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.process import NotReady, Server, Startable, wait_until
+from leaderlock.testing.servers.programs import Ports, program
 
 Reply = str | int | list["Reply"] | None
 

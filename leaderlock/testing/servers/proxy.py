@@ -22,7 +22,7 @@ from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tests.servers.programs import Ports, ServerError
+from leaderlock.testing.servers.programs import Ports, ServerError
 
 _CHUNK = 65536
 # What one direction of a connection holds; the rest waits in the kernel.

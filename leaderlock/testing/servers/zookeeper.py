@@ -5,10 +5,10 @@ from __future__ import annotations
 import socket
 from collections.abc import Mapping
 
-from tests.servers.certificates import Certificates
-from tests.servers.cluster import Cluster
-from tests.servers.process import NotReady, Server
-from tests.servers.programs import program
+from leaderlock.testing.servers.certificates import Certificates
+from leaderlock.testing.servers.cluster import Cluster
+from leaderlock.testing.servers.process import NotReady, Server
+from leaderlock.testing.servers.programs import program
 
 
 class ZooKeeperServer(Server):

@@ -6,7 +6,7 @@ import ssl
 import subprocess
 from pathlib import Path
 
-from tests.servers.programs import program
+from leaderlock.testing.servers.programs import program
 
 _CONFIG = """\
 [req]

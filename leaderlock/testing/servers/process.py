@@ -15,8 +15,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self, TypeVar
 
-from tests.servers.programs import Ports, ServerError
-from tests.servers.reaper import reaper
+from leaderlock.testing.servers.programs import Ports, ServerError
+from leaderlock.testing.servers.reaper import reaper
 
 START_TIMEOUT = 30.0
 _STOP_TIMEOUT = 10.0
