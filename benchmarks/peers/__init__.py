@@ -1,0 +1,1 @@
+"""Other locks as candidates in the chaos harness: `python -m benchmarks.peers`."""
