@@ -80,8 +80,11 @@ class Row:
         """`held`, the faults under which it was broken, or `-` where nothing can be said."""
         found = {fault: _verdict(run, invariant) for fault, run in self.runs.items()}
         for status, word in (Status.VIOLATED, "broken"), (Status.REPORTED, "excused"):
-            if faults := [fault for fault, verdict in found.items() if verdict.status is status]:
-                return f"{word}: {', '.join(faults)}"
+            broken = {fault: v for fault, v in found.items() if v.status is status}
+            if causes := [
+                _cause(verdict, fault, self.runs[fault]) for fault, verdict in broken.items()
+            ]:
+                return f"{word}: {', '.join(dict.fromkeys(causes))}"
         held = any(verdict.status is Status.HELD for verdict in found.values())
         return "held" if held else "-"
 
@@ -96,6 +99,13 @@ class Row:
             for verdict in run.verdicts:
                 if verdict.status in (Status.VIOLATED, Status.REPORTED):
                     yield fault, verdict.invariant, verdict
+
+
+def _cause(verdict: Verdict, fault: str, run: Run) -> str:
+    """The fault; but in the calm after all faults somebody resigns, with a write under way."""
+    calm = History(run.events).of("calm")[0].at
+    late = verdict.invariant == "I1" and verdict.counter_example[-1].at > calm
+    return "resignation" if late else fault
 
 
 def _fair(verdict: Verdict, run: Run) -> Verdict:
@@ -124,6 +134,7 @@ def _hung(run: Run) -> Iterator[str]:
 LEGEND = (
     "held: in every run in which something happened that it speaks of.",
     "broken: under these faults, each in a run of its own.",
+    "resignation: a write under way when its sender resigned, in the calm after all faults.",
     "excused: broken only where the store itself does not promise it.",
     "-: says nothing. I2, I3: no token. I5: no callbacks, and no belief that outlived a silence.",
     "hung: candidates that had to be killed at the end, because to stop them took too long.",

@@ -18,7 +18,8 @@ Failed = (OSError, NotReady, ServerError)
 """What an action raises when the store does not answer."""
 
 ELECTION = "chaos"
-PATIENCE = 30.0
+# Consul's leader tries a server that was cut off again after up to 41 s (hashicorp/raft backs off).
+PATIENCE = 60.0
 _RECONNECT = 1.0
 
 
