@@ -18,8 +18,8 @@ Failed = (OSError, NotReady, ServerError)
 """What an action raises when the store does not answer."""
 
 ELECTION = "chaos"
-# Consul's leader tries a server that was cut off again after up to 41 s (hashicorp/raft backs off).
-PATIENCE = 60.0
+# Consul's leader backs off from who is cut off: it was seen to take a minute to come back.
+PATIENCE = 120.0
 _RECONNECT = 1.0
 
 
