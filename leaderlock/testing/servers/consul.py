@@ -55,6 +55,9 @@ class ConsulServer(Server):
                 "grpc": -1,
             },
             "performance": {"raft_multiplier": 1},
+            # Servers that were cut off shall come back as they are; else they are expelled after
+            # some seconds, and it takes a minute until they are let in again.
+            "autopilot": {"cleanup_dead_servers": False},
             "session_ttl_min": "1s",
             # All clients are one to it. Consul wants as many file descriptors, and 20 more.
             "limits": {"http_max_conns_per_client": 1000},

@@ -18,8 +18,7 @@ Failed = (OSError, NotReady, ServerError)
 """What an action raises when the store does not answer."""
 
 ELECTION = "chaos"
-# Consul's leader backs off from who is cut off: it was seen to take a minute to come back.
-PATIENCE = 120.0
+PATIENCE = 60.0
 _RECONNECT = 1.0
 
 
