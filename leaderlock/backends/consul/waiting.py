@@ -102,13 +102,11 @@ class Watcher:
                 continue
             try:
                 index, seen = self._look(index, seen)
-            except (BackendUnavailable, BackendRefused):
-                # The core tells of a store that fails; those who wait ask by themselves, too.
-                index = 0
-                self._closing.wait(self._backoff.pause())
-            except Exception:
-                # A fault of ours. Never a reason not to be woken any more.
-                log.exception("leaderlock.internal_error thread=leaderlock-consul")
+            except Exception as error:
+                # The core tells of a store that fails; those who wait ask by themselves, too. The
+                # rest is a fault of ours, and never a reason not to be woken any more.
+                if not isinstance(error, BackendUnavailable | BackendRefused):
+                    log.exception("leaderlock.internal_error thread=leaderlock-consul")
                 index = 0
                 self._closing.wait(self._backoff.pause())
 

@@ -41,12 +41,7 @@ from leaderlock.backends.base import (
     Waiting,
 )
 from leaderlock.backends.redis.connection import Command
-from leaderlock.backends.redis.scripts import (
-    CAMPAIGN,
-    RELEASE,
-    RENEW,
-    Keys,
-)
+from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys
 from leaderlock.backends.redis.servers import Answer, Request, Servers
 from leaderlock.backends.redis.target import OPTIONS, Target, target_of
 from leaderlock.backends.redis.waiting import Subscriber

@@ -112,13 +112,15 @@ class Places:
         for parent, places in by_parent.items():
             synced = session.client.sync_async(parent)
             children = session.client.get_children_async(parent)
-            children.rawlink(partial(self._delete_own, places, synced))
+            children.rawlink(partial(self._delete_own, parent, places, synced))
 
-    def _delete_own(self, places: list[tuple[Place, bool]], synced: Any, children: Any) -> None:
+    def _delete_own(
+        self, parent: str, places: list[tuple[Place, bool]], synced: Any, children: Any
+    ) -> None:
         """On kazoo's thread; waits for nothing."""
         listed = children.successful() or isinstance(children.exception, NoNodeError)
+        paths = [f"{parent}/{child}" for child in children.value or ()]
         for place, was_settled in places:
-            paths = [f"{place.parent}/{child}" for child in children.value or ()]
             own = [path for path in paths if path.startswith(place.stem)]
             for path in own:
                 place.session.client.delete_async(path)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import contextlib
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
 
 from leaderlock.testing.chaos.checker import Traits
 from leaderlock.testing.servers.cluster import Cluster
-from leaderlock.testing.servers.process import NotReady, Server
+from leaderlock.testing.servers.process import NotReady, Server, Startable
 from leaderlock.testing.servers.programs import ServerError
 from leaderlock.timing import Timing
 
@@ -34,7 +34,7 @@ class Action(NamedTuple):
     excuses: tuple[str, ...] = ()
 
 
-class Store(ABC):
+class Store(Startable):
     """A store, with servers of its own or without.
 
     Attributes:
@@ -50,24 +50,6 @@ class Store(ABC):
     may_lose_data: ClassVar[bool] = False
     reported: ClassVar[frozenset[str]] = frozenset()
     not_applicable: ClassVar[frozenset[str]] = frozenset()
-
-    @abstractmethod
-    def start(self) -> Self:
-        """Start the servers, and wait until they are ready."""
-
-    @abstractmethod
-    def stop(self) -> None:
-        """End them, and remove what they left."""
-
-    def __enter__(self) -> Self:
-        try:
-            return self.start()
-        except BaseException:
-            self.stop()
-            raise
-
-    def __exit__(self, *exc_info: object) -> None:
-        self.stop()
 
     @abstractmethod
     def url_at(self, ports: Sequence[int]) -> str:
