@@ -167,6 +167,16 @@ def watched_pair() -> Iterator[tuple[RedisServer, RedisServer, RedisSentinel]]:
         yield master, replica, sentinel
 
 
+def has_role(server: RedisServer, role: str) -> bool:
+    """Not yet, while the sentinel gives it another: it cuts all of the server's clients off then.
+
+    https://redis.io/docs/latest/develop/reference/sentinel-clients/ ("failover disconnection")
+    """
+    with contextlib.suppress(ConnectionError):
+        return f"role:{role}" in str(server.call("INFO", "replication"))
+    return False
+
+
 @pytest.mark.parametrize("how", ["kill", "freeze"])
 def test_the_sentinels_new_primary_is_followed_and_the_token_rises(how: str) -> None:
     with watched_pair() as (master, replica, sentinel):
@@ -179,16 +189,14 @@ def test_the_sentinels_new_primary_is_followed_and_the_token_rises(how: str) -> 
             assert first is not None
             master.kill() if how == "kill" else master.freeze()
             eventually(lambda: sentinel.master_port() == replica.port)
-            eventually(
-                lambda: "role:master" in str(replica.call("INFO", "replication")), timeout=30
-            )
+            eventually(lambda: has_role(replica, "master"), timeout=30)
             leader.stop()
             eventually(lambda: follower.is_leader, timeout=30)
             second = follower.leadership
             assert second is not None and (second is first or second.token > first.token)
             if how == "freeze":
                 master.thaw()  # and it is made a replica
-                eventually(lambda: "role:slave" in str(master.call("INFO", "replication")))
+                eventually(lambda: has_role(master, "slave"))
                 time.sleep(1)
                 assert follower.is_leader
         assert "{leaderlock:e}:leader" not in keys_of(replica)
@@ -472,7 +480,7 @@ def test_a_killed_node_of_a_cluster_is_replaced_and_the_token_rises() -> None:
         victim = cluster.node_of("{leaderlock:e0}:leader")
         victim.kill()
         replica = cluster.replicas[cluster.nodes.index(victim)]
-        eventually(lambda: "role:master" in str(replica.call("INFO", "replication")), timeout=30)
+        eventually(lambda: has_role(replica, "master"), timeout=30)
         eventually(lambda: all(elector.is_leader for elector in electors), timeout=30)
         for old, elector in zip(before, electors, strict=True):
             now = elector.leadership
