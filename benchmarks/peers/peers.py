@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -47,8 +46,7 @@ class Peer:
         )
         store = STORES[self.store]() if self.module else None
         script = schedule(fault, seconds=seconds, seed=seed, ttl=ttl)
-        done = runner.run(settings, store=store, script=script)
-        return dataclasses.replace(done, verdicts=tuple(_fair(v, done) for v in done.verdicts))
+        return runner.run(settings, store=store, script=script)
 
 
 PEERS = (
@@ -106,17 +104,6 @@ def _cause(verdict: Verdict, fault: str, run: Run) -> str:
     calm = History(run.events).of("calm")[0].at
     late = verdict.invariant == "I1" and verdict.counter_example[-1].at > calm
     return "resignation" if late else fault
-
-
-def _fair(verdict: Verdict, run: Run) -> Verdict:
-    """Nobody takes over from a second leader (I4), because the first one still leads."""
-    if verdict.invariant == "I10" and verdict.counter_example:
-        resigned = verdict.counter_example[0]
-        for belief in History(run.events).beliefs:
-            if belief.who != resigned.who and belief.since <= resigned.at < belief.until:
-                text = f"{belief.who} led beside {resigned.who}"
-                return Verdict("I10", verdict.title, Status.NOT_APPLICABLE, text)
-    return verdict
 
 
 def _verdict(run: Run, invariant: str) -> Verdict:

@@ -199,6 +199,14 @@ def test_a_forked_child_that_believes_is_another_leader_with_the_same_token() ->
     assert example(log, "I4") == "1 2 2.2 5.5"
 
 
+def test_nobody_takes_over_from_a_second_leader_that_resigns() -> None:
+    """The first one leads on: that breaks I4, and not I10."""
+    beside = "13.5 c3 leads token=29 seen=13.4\n18.0 c3 leads not token=29 seen=17.9"
+    log = f"{changed(HEALTHY, '14.2  c1 leads token=30', '19.0  c1 leads token=30')}{beside}"
+    assert violated(log) >= {"I4"}
+    assert "I10" not in violated(log)
+
+
 def test_every_invariant_has_a_log_that_breaks_it() -> None:
     assert {invariant for invariant, _, _ in BROKEN.values()} == set(RULES)
 

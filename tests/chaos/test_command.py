@@ -45,7 +45,7 @@ def chaos(*arguments: str, **environment: str) -> subprocess.CompletedProcess[st
     [
         (["--backend", "mongodb"], "etcd, zookeeper, consul, redis"),
         (["--faults", "earthquake"], "kill, pause"),
-        (["--backend", "etcd", "--faults", "wipe"], "wipe"),
+        (["--backend", "etcd", "--nodes", "1", "--faults", "wipe"], "wipe"),
         (["--backend", "redis", "--nodes", "3"], "--nodes 1"),
         (["--backend", "etcd", "--ttl", "1"], "ttl=1"),
         (["--keep-logs", str(Path(__file__).parent)], "not empty"),

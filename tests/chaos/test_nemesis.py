@@ -65,7 +65,7 @@ def test_every_kind_has_its_turn() -> None:
     kinds = ["kill", "pause", "proxy", "partition", "restart", "wipe"]
     faults = {what for what, *_ in schedule(3, kinds)} - {"wait"}
     known = {"kill", "kill_servers", "pause", "pause_servers", "cut", "partition"}
-    assert faults == known | {"restart_servers", "wipe_servers"}
+    assert faults == known | {"restart_servers", "wipe_server"}
     assert set(kinds) <= set(KINDS)
 
 

@@ -44,6 +44,22 @@ def test_a_cluster_replaces_its_leader_and_keeps_its_data(kind: Kind) -> None:
     assert not any(exists(pid) for pid in pids)
 
 
+@each_cluster
+def test_a_node_without_its_data_learns_it_from_the_others(kind: Kind) -> None:
+    with kind() as cluster:
+        lost, keeps, _ = nodes = [cluster.leader(), *cluster.followers()]
+        write(lost, "value")
+        cluster.lose_data(lost)
+        lost.launch()
+        cluster.wait_until_caught_up(lost)
+        keeps.kill()  # now both that are left are needed
+        cluster.leader()
+        nodes.remove(keeps)
+        for node in nodes:
+            node.wait_until_ready()
+            assert read(node) == "value"
+
+
 def is_ready(node: Server) -> bool:
     try:
         node.probe()

@@ -6,7 +6,6 @@ Each fault lasts for some seconds, and `wait` sees to its end. Who is meant is d
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Sequence
 
 from leaderlock.testing.chaos.checker import Traits
@@ -191,9 +190,21 @@ class Faults(Healing):
         """Shut down in order; started again at the end."""
         self._hit(servers, "restart", seconds, Server.shut_down, Server.launch)
 
-    def wipe_servers(self, servers: Sequence[Server], seconds: float) -> None:
-        """Killed; started again without its data at the end."""
-        self._hit(servers, "lose all data", seconds, _lose_data, Server.launch)
+    def wipe_server(self, server: Server, seconds: float) -> None:
+        """Killed; started again without its data at the end.
+
+        No other server is hit before it has caught up: it was part of the majority that knows of
+        a write.
+        """
+        others = [other for other in self.free_servers() if other is not server]
+
+        def start_again(server: Server) -> None:
+            server.launch()
+            self.store.wait_until_caught_up(server)
+            self._busy.difference_update(others)
+
+        self._busy.update(others)
+        self._hit([server], "lose the data", seconds, self.store.lose_data, start_again)
 
     def operate(self, action: str, seconds: float = 0.0) -> None:
         """Do something that an operator may do, and undo it at the end if it has to be."""
@@ -242,11 +253,6 @@ def _disturb(proxy: Proxy, how: str, delay: float) -> None:
 
 def _names(numbers: Sequence[int]) -> str:
     return ", ".join(f"server {number + 1}" for number in numbers)
-
-
-def _lose_data(server: Server) -> None:
-    server.kill()
-    shutil.rmtree(server.data)
 
 
 def _nothing() -> None:

@@ -87,6 +87,8 @@ def handed_over(history: History, traits: Traits) -> Finding:
         ended = [b for b in history.beliefs if b.who == resigned.who and b.since < resigned.at]
         if not ended or not _is_settled(history, traits, resigned.at):
             continue
+        if any(b.since <= resigned.at < b.until for b in history.beliefs if b.who != resigned.who):
+            continue  # that is I4: nobody takes over from a second leader, the first one leads
         after = [b for b in history.beliefs if b.since > resigned.at]
         until = min((b.since for b in after), default=history.end)
         wait = until - max(resigned.at, ended[-1].until)

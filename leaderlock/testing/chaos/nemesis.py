@@ -130,8 +130,11 @@ class Nemesis:
             self._faults.restart_servers(servers, min(seconds, _LONGEST_RESTART * self._ttl))
 
     def _wipe(self, seconds: float) -> None:
-        if servers := self._pick_servers():
-            self._faults.wipe_servers(servers, min(seconds, _LONGEST_RESTART * self._ttl))
+        leader, nodes = self._faults.store.leader(), self._faults.store.nodes
+        on_purpose, other = self._chance(_ON_PURPOSE), self._random.choice(nodes)
+        if len(self._faults.free_servers()) == len(nodes):  # the others have to be whole
+            server = leader if on_purpose and leader is not None else other
+            self._faults.wipe_server(server, min(seconds, _LONGEST_RESTART * self._ttl))
 
     def _fork(self, seconds: float) -> None:
         leader = self._faults.leader()
@@ -162,6 +165,6 @@ def kinds_for(store: Store) -> list[str]:
     impossible = set()
     if not store.nodes:
         impossible = {"proxy", "partition", "operator", "restart", "wipe"}
-    elif not store.may_lose_data:
+    elif not store.outlasts_a_loss:
         impossible = {"wipe"}
     return [kind for kind in KINDS if kind not in impossible]

@@ -76,6 +76,19 @@ class Cluster(Startable, Generic[NodeT]):
                 shutil.rmtree(node.data)
         self.start()
 
+    def lose_data(self, node: NodeT) -> None:
+        """Kill a node and remove its data. When it is launched again it learns it from the others.
+
+        They have to be whole: a majority that this node was part of may have been the only one to
+        know of a write.
+        """
+        node.kill()
+        shutil.rmtree(node.data)
+
+    def wait_until_caught_up(self, node: NodeT) -> None:
+        """Until a node that was launched again knows what the others know."""
+        node.wait_until_ready()
+
     def freeze(self) -> None:
         for node in self.nodes:
             node.freeze()

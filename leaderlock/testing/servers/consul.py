@@ -8,7 +8,7 @@ from typing import Any
 
 from leaderlock.testing.servers.certificates import Certificates
 from leaderlock.testing.servers.cluster import Cluster
-from leaderlock.testing.servers.process import Server
+from leaderlock.testing.servers.process import START_TIMEOUT, Server, wait_until
 from leaderlock.testing.servers.programs import program
 from leaderlock.testing.servers.web import Refusal, call
 
@@ -127,3 +127,23 @@ class ConsulCluster(Cluster[ConsulServer]):
 
     def leads(self, node: ConsulServer) -> bool:
         return bool(node.call("GET", "/v1/status/leader") == f"127.0.0.1:{node.rpc_port}")
+
+    def lose_data(self, node: ConsulServer) -> None:
+        """All but its id: another one of the same name would be refused."""
+        file = node.data / "node-id"
+        node_id = file.read_text("ascii")
+        super().lose_data(node)
+        node.data.mkdir()
+        file.write_text(node_id, "ascii")
+
+    def wait_until_caught_up(self, node: ConsulServer) -> None:
+        super().wait_until_caught_up(node)
+        known = _applied(self.leader())
+        wait_until(
+            lambda: _applied(node) >= known, START_TIMEOUT, lambda: f"{node} does not catch up"
+        )
+
+
+def _applied(node: ConsulServer) -> int:
+    """How far in the servers' common log it is."""
+    return int(node.call("GET", "/v1/agent/self")["Stats"]["raft"]["applied_index"])

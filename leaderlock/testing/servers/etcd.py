@@ -43,6 +43,7 @@ class EtcdServer(Server):
         self.name = f"node-{self.port}"
         # Others are filled in by EtcdCluster before the first start.
         self.initial_cluster = f"{self.name}={self.peer_url}"
+        self.initial_cluster_state = "new"
         self._login_is_asked_for = False
         self._arguments = list(arguments)
         if token_ttl is not None:
@@ -74,8 +75,11 @@ class EtcdServer(Server):
             f"--listen-peer-urls={self.peer_url}",
             f"--initial-advertise-peer-urls={self.peer_url}",
             f"--initial-cluster={self.initial_cluster}",
+            f"--initial-cluster-state={self.initial_cluster_state}",
             # A killed process loses nothing by it: the kernel has its writes.
             "--unsafe-no-fsync",
+            # Else it lets no member in while another has been up for less than five seconds.
+            "--strict-reconfig-check=false",
             "--log-level=warn",
             *self._arguments,
         ]
@@ -137,6 +141,19 @@ class EtcdCluster(Cluster[EtcdServer]):
     def leads(self, node: EtcdServer) -> bool:
         status = node.call("maintenance/status", {})
         return bool(status.get("leader") == status["header"]["member_id"])
+
+    def lose_data(self, node: EtcdServer) -> None:
+        """Another member takes its place: etcd does not let one back that has forgotten its votes.
+
+        https://etcd.io/docs/v3.5/op-guide/runtime-configuration/#replace-a-failed-machine
+        """
+        super().lose_data(node)
+        others = self.leader(other_than=node)
+        members = others.call("cluster/member/list", {})["members"]
+        (lost,) = [member["ID"] for member in members if member["name"] == node.name]
+        others.call("cluster/member/remove", {"ID": lost})
+        others.call("cluster/member/add", {"peerURLs": [node.peer_url]})
+        node.initial_cluster_state = "existing"
 
 
 def encode(text: str) -> str:

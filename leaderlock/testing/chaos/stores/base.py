@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import shutil
 from abc import abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, NamedTuple, Self
@@ -39,15 +40,15 @@ class Store(Startable):
 
     Attributes:
         nodes: its servers.
-        may_lose_data: its promises outlast that. A quorum store that has lost everything is another
-            store, and its operator raises the epoch.
+        may_lose_everything: its promises outlast that. A quorum store that has lost the data of a
+            majority is another store, and its operator raises the epoch.
         reported: the invariants that it cannot promise.
         not_applicable: those that say nothing about it.
     """
 
     name: str
     nodes: Sequence[Server]
-    may_lose_data: ClassVar[bool] = False
+    may_lose_everything: ClassVar[bool] = False
     reported: ClassVar[frozenset[str]] = frozenset()
     not_applicable: ClassVar[frozenset[str]] = frozenset()
 
@@ -68,6 +69,20 @@ class Store(Startable):
         """Until every server is ready."""
         for node in self.nodes:
             node.wait_until_ready(PATIENCE)
+
+    @property
+    def outlasts_a_loss(self) -> bool:
+        """Whether one server may lose its data."""
+        return self.may_lose_everything or len(self.nodes) >= 3
+
+    def lose_data(self, server: Server) -> None:
+        """Kill a server and remove its data. The others are whole."""
+        server.kill()
+        shutil.rmtree(server.data)
+
+    def wait_until_caught_up(self, server: Server) -> None:
+        """Until a server that was launched again knows what the others know."""
+        server.wait_until_ready(PATIENCE)
 
     def actions(self) -> Mapping[str, Action]:
         """What an operator may do, by name."""
@@ -106,6 +121,12 @@ class ClusteredStore(Store):
 
     def stop(self) -> None:
         self.cluster.stop()
+
+    def lose_data(self, server: Server) -> None:
+        self.cluster.lose_data(server)
+
+    def wait_until_caught_up(self, server: Server) -> None:
+        self.cluster.wait_until_caught_up(server)
 
     def url_at(self, ports: Sequence[int]) -> str:
         return self.cluster.url_at(ports)

@@ -13,7 +13,7 @@ class RedisStore(Store):
     """One server, which writes everything down before it answers."""
 
     name = "redis"
-    may_lose_data = True
+    may_lose_everything = True
     not_applicable = frozenset({"I9"})
 
     def __init__(self, nodes: int = 1) -> None:
