@@ -6,10 +6,12 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from leaderlock import client as threaded
 from leaderlock.aio.bridge import in_thread
 from leaderlock.aio.leadership import Leadership
 from leaderlock.backends.base import Backend
+from leaderlock.client import Client as ThreadedClient
+from leaderlock.client import ClientFront
+from leaderlock.client import connect as connect_threaded
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
 from leaderlock.timing import Timing, bounded_time
@@ -18,10 +20,10 @@ if TYPE_CHECKING:
     from leaderlock.aio.elector import LeaderElector
 
 
-class Client(threaded.ClientFront):
+class Client(ClientFront):
     """`leaderlock.Client` for asyncio: made by `connect()`, closed by `async with` or `close`."""
 
-    def __init__(self, client: threaded.Client) -> None:
+    def __init__(self, client: ThreadedClient) -> None:
         self._client = client
 
     @property
@@ -80,10 +82,11 @@ class Client(threaded.ClientFront):
 
 
 def connect(store: str | Backend | None = None, **settings: Any) -> Client:
-    """A client for many elections over one session. The arguments are those of
-    `leaderlock.connect`; does not wait.
+    """A client for many elections over one session. Does not wait.
+
+    The arguments are those of `leaderlock.connect`.
 
     Raises:
         ConfigurationError: a value that cannot be used. Nothing is connected yet.
     """
-    return Client(threaded.connect(store, **settings))
+    return Client(connect_threaded(store, **settings))

@@ -380,7 +380,7 @@ class TestWithoutAnElector:
         with pytest.raises(ConfigurationError):
             leader_only("memory://", "")
         with pytest.raises(ConfigurationError):
-            leader_only("memory://", "e")(coroutine)
+            leader_only("memory://", "e")(generator)
 
     def test_a_dead_store_does_not_block_the_first_call_for_longer_than_two_requests(
         self, store: Store
