@@ -94,10 +94,8 @@ def test_a_cancelled_run_ends_and_resigns(store: Store) -> None:
 
 def test_wait_elected_says_whether(store: Store) -> None:
     async def main() -> None:
-        async with (
-            LeaderElector(store, "e") as first,
-            LeaderElector(store.sibling(), "e") as second,
-        ):
+        first, second = LeaderElector(store, "e"), LeaderElector(store.sibling(), "e")
+        async with first, second:
             assert await first.wait_elected(5)
             assert not await second.wait_elected(0.05)
             waiting = asyncio.create_task(second.wait_elected())
@@ -171,7 +169,7 @@ def test_observers_see_every_leader_until_they_are_stopped(store: Store) -> None
 
         async def observe() -> None:
             async for info in observer.observe():
-                seen.append(info and info.candidate_id)
+                seen.append(None if info is None else info.candidate_id)
 
         task = asyncio.create_task(observe())
         await eventually(lambda: seen == [None])
