@@ -67,7 +67,9 @@ def test_a_run_without_violations_ends_with_status_0(tmp_path: Path) -> None:
     assert "seed 5" in done.stdout
     facts = json.loads((tmp_path / "run.json").read_text())
     assert len(facts["verdicts"]) == 10
-    assert facts["events"] == len(read((tmp_path / "logs").glob("*.jsonl")))
+    events = read((tmp_path / "logs").glob("*.jsonl"))
+    assert facts["events"] == len(events)
+    assert facts["counts"]["accepted"] == sum(event.what == "accepted" for event in events) > 0
 
 
 def test_a_violation_ends_with_status_1_and_the_events_that_show_it() -> None:
@@ -111,3 +113,34 @@ def _using(folder: Path) -> Iterator[int]:
                 continue
             if mark in environment.split(b"\0"):
                 yield int(entry.name)
+
+
+def test_a_table_is_made_of_many_runs(tmp_path: Path) -> None:
+    def file(store: str, seed: int, **statuses: str) -> str:
+        statuses = {f"I{number}": "held" for number in range(1, 11)} | statuses
+        facts = {
+            "store": store,
+            "nodes": 5,
+            "seconds": 90.0,
+            "seed": seed,
+            "counts": {"faults": 7, "terms": 5, "accepted": 400, "refused": 2},
+            "verdicts": [{"invariant": name, "status": s} for name, s in statuses.items()],
+        }
+        path = tmp_path / f"{store}-{seed}.json"
+        path.write_text(json.dumps(facts))
+        return str(path)
+
+    def summary(*files: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "leaderlock.testing.chaos.summary", *files]
+        return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+    good = [file("etcd", 2), file("etcd", 1, I4="reported"), file("consul", 1)]
+    done = summary(*good)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[2:] == [
+        "| consul, 5 servers | 1, seeds 1 | 1.5 | 7 | 5 | 400 | 2 | all held |",
+        "| etcd, 5 servers | 2, seeds 1, 2 | 3 | 14 | 10 | 800 | 4 | reported: I4 in 1 |",
+    ]
+    done = summary(*good, file("redis", 1, I4="violated", I9="not applicable"))
+    assert done.returncode == 1
+    assert "violated: I4 in 1; not applicable: I9 in 1" in done.stdout

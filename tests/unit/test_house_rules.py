@@ -49,6 +49,7 @@ OWN_WORLD = {
     "telemetry": {"prometheus_client", "opentelemetry"},
     "testing": {"pytest"},
     "testing.chaos.cli": {"typer", "rich"},
+    "testing.chaos.summary": {"typer"},
     "testing.chaos.png": {"matplotlib"},
     "testing.chaos.stores.zookeeper": {"kazoo"},
 }

@@ -140,7 +140,7 @@ def _write(done: Run, report: Path | None, png: Path | None, json_: Path | None)
         write_png(png, done)
     if json_ is not None:
         facts = asdict(done)
-        facts["events"] = len(done.events)
+        facts |= {"events": len(done.events), "counts": done.counts}
         json_.write_text(json.dumps(facts, indent=2, default=dict) + "\n", encoding="utf-8")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from dataclasses import dataclass
 
 from leaderlock.testing.chaos.events import Event
@@ -36,6 +37,14 @@ class Run:
     notes: tuple[str, ...]
     events: tuple[Event, ...]
     verdicts: tuple[Verdict, ...]
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How often there was what a reader wants to know of: terms, writes, faults."""
+        counts = Counter(event.what for event in self.events)
+        names = {"terms": "elected", "accepted": "accepted", "refused": "refused"}
+        faults = sum(event.what == "fault" and event.who == "nemesis" for event in self.events)
+        return {name: counts[what] for name, what in names.items()} | {"faults": faults}
 
     @property
     def violations(self) -> tuple[Verdict, ...]:
