@@ -188,6 +188,11 @@ class Client:
             self._at_loss.detach()
         return runtime
 
+    @property
+    def contends(self) -> bool:
+        """Whether an elector of this client has been started and not stopped. Takes no lock."""
+        return bool(self._contending)
+
     def add(self, elector: LeaderElector) -> None:
         """Have an elector stopped when this client is closed."""
         with self._lock:

@@ -31,6 +31,7 @@ LAYERS = (
     ("client",),
     ("decorators",),
     ("elector",),
+    ("signals",),
     ("",),
     ("testing",),
 )
@@ -190,7 +191,7 @@ PUBLIC = [
     "LeaderElector", "Leadership", "LossReason", "FencingToken", "LeaderInfo", "connect", "Client",
     "leader_only", "Backend", "Timing", "LeaderLockError", "ConfigurationError", "UnknownBackend",
     "MissingDependency", "BackendUnavailable", "BackendRefused", "NotLeader", "LeadershipLost",
-    "CampaignTimeout", "StaleToken", "TokenRegression",
+    "CampaignTimeout", "StaleToken", "TokenRegression", "stop_on_signals",
 ]  # fmt: skip
 MEMBERS = {
     "LeaderElector": (
