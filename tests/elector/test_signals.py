@@ -169,8 +169,9 @@ release = SQLiteBackend.release
 
 def slowly(self, attempt):
     say("releasing")
-    threading.Event().wait(0.5)
+    threading.Event().wait(1)
     release(self, attempt)
+    say("released")
 
 SQLiteBackend.release = slowly
 with stop_on_signals(elector) as signals:
@@ -184,9 +185,12 @@ say("after")
     with program(code, url) as leader:
         leader.send_signal(signal.SIGTERM)
         assert leader.stdout is not None
-        while leader.stdout.readline() != "releasing\n":
-            pass
-        leader.send_signal(signal.SIGTERM)
+        while (line := leader.stdout.readline()) != "released\n":
+            assert line in ("releasing\n", "stopped\n")
+            if line == "releasing\n":
+                for _ in range(10):
+                    leader.send_signal(signal.SIGTERM)
+                    threading.Event().wait(0.02)
         returncode, output, errors = rest_of(leader)
     assert (returncode, output, errors) == (0, ["after"], "")
     began = time.monotonic()
