@@ -28,12 +28,12 @@ app.conf.beat_schedule = {
 }
 
 
-@app.task(name="charge")  # type: ignore[untyped-decorator]
+@app.task(name="charge")
 def charge() -> None:
     print("charging")
 
 
-class LeaderScheduler(Scheduler):  # type: ignore[misc]
+class LeaderScheduler(Scheduler):
     """Sends while it leads. It runs in one thread, that of beat."""
 
     max_interval = 1.0  # seconds until a follower looks again whether it leads

@@ -1,11 +1,14 @@
-"""Cron, APScheduler, Celery beat: real processes, killed while they lead."""
+"""Cron, APScheduler, Celery beat, Django, pytest: real processes, killed while they lead."""
 
 from __future__ import annotations
 
 import json
 import signal
+import sqlite3
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from itertools import groupby
 from pathlib import Path
 
@@ -13,9 +16,9 @@ import pytest
 from redis import Redis
 
 from examples.recipes.cron_job import CUSTOMERS
-from leaderlock import FencingToken, StaleToken
+from leaderlock import FencingToken, StaleToken, connect
 from leaderlock.testing.servers.redis import RedisServer
-from tests.elector.tools import eventually
+from tests.elector.tools import ROOT, eventually
 from tests.examples.programs import Programs, led_one_after_the_other, wait_end
 
 
@@ -158,3 +161,94 @@ def test_one_celery_beat_sends_and_another_takes_over(
     # What is written down and not sent: at most what was under way when a beat was killed, and
     # what was when it was paused.
     assert len(done) - 2 <= len(senders(broker)) <= len(done)
+
+
+DJANGO = "examples.recipes.django_site.manage"
+SLOW_DJANGO = """
+import threading
+from django.db.models.signals import pre_save
+from examples.recipes.django_site.billing import models
+pre_save.connect(lambda **_: threading.Event().wait(0.02), models.Customer, weak=False)
+"""
+
+
+@pytest.fixture
+def django(programs: Programs) -> Iterator[sqlite3.Connection]:
+    """The project's database, with fifty customers."""
+    database = programs.folder / "db.sqlite3"
+    programs.environment["DATABASE"] = str(database)
+    migration = programs.start(DJANGO, "migrate", "--run-syncdb")
+    assert wait_end(migration) == 0, programs.output()
+    with closing(sqlite3.connect(database, timeout=30, isolation_level=None)) as connection:
+        for number in range(50):
+            connection.execute(
+                "INSERT INTO billing_customer (name, charged_under) VALUES (?, '')", (str(number),)
+            )
+        yield connection
+
+
+def charged(django: sqlite3.Connection) -> list[str]:
+    """The tokens under which customers have been charged."""
+    rows = django.execute(
+        "SELECT charged_under FROM billing_customer WHERE charged_on = '2030-01-01' ORDER BY id"
+    )
+    return [token for (token,) in rows]
+
+
+def charge_due(programs: Programs, *, slow: bool = False) -> subprocess.Popen[bytes]:
+    arguments = ["charge_due", "--day=2030-01-01", "--wait=30"]
+    if slow:
+        (programs.folder / "slow_settings.py").write_text(
+            "from examples.recipes.django_site.settings import *\n"
+            "INSTALLED_APPS = [*INSTALLED_APPS, 'slow_app']\n"
+        )
+        app = programs.folder / "slow_app"
+        app.mkdir(exist_ok=True)
+        (app / "__init__.py").touch()
+        (app / "models.py").write_text(SLOW_DJANGO)
+        return programs.start(DJANGO, *arguments, DJANGO_SETTINGS_MODULE="slow_settings")
+    return programs.start(DJANGO, *arguments)
+
+
+def test_a_django_command_that_is_killed_is_finished_by_another(
+    programs: Programs, django: sqlite3.Connection
+) -> None:
+    hosts = [charge_due(programs, slow=True) for _ in range(2)]
+    eventually(lambda: len(charged(django)) >= 3, "customers are charged")
+    with connect(programs.url) as client:
+        info = client.elector("charge_due").leader()
+    assert info is not None
+    leader = next(host for host in hosts if f"-{host.pid}-" in info.candidate_id)
+    leader.kill()
+    hosts.remove(leader)
+    assert wait_end(hosts[0]) == 0, programs.output()
+    tokens = charged(django)
+    assert len(tokens) == 50
+    assert tokens == sorted(tokens) and len(set(tokens)) == 2
+
+
+def test_a_django_command_ends_of_a_sigterm_and_hands_over(
+    programs: Programs, django: sqlite3.Connection
+) -> None:
+    host = charge_due(programs, slow=True)
+    eventually(lambda: len(charged(django)) >= 3, "customers are charged")
+    host.terminate()
+    assert wait_end(host) == 128 + signal.SIGTERM, programs.output()
+    assert len(charged(django)) < 50
+    assert wait_end(charge_due(programs)) == 0, programs.output()
+    assert len(charged(django)) == 50
+
+
+def test_the_recipe_for_pytest_passes(tmp_path: Path) -> None:
+    recipe = ROOT / "examples/recipes/test_service.py"
+    command = [sys.executable, "-W", "error", "-m", "pytest", "-p", "leaderlock.testing.plugin"]
+    done = subprocess.run(
+        [*command, "-p", "no:cacheprovider", "-q", "--rootdir", str(tmp_path), str(recipe)],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        cwd=tmp_path,
+        check=False,
+    )
+    assert "3 passed" in done.stdout, done.stdout + done.stderr
+    assert list(tmp_path.iterdir()) == []
