@@ -5,13 +5,17 @@ from __future__ import annotations
 import inspect
 import logging
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Generic
 
 from leaderlock.errors import ConfigurationError
-from leaderlock.leadership import Leadership
+from leaderlock.leadership import Leadership, LeadershipT
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
 from leaderlock.telemetry.events import CallbackFailed, Event, LeaderChanged
-from leaderlock.workers import Job, Lane
+from leaderlock.workers import Job, Lane, Workers
+
+if TYPE_CHECKING:
+    from leaderlock.runtime import Runtime
 
 log = logging.getLogger("leaderlock")
 
@@ -21,38 +25,54 @@ OnLeaderChange = Callable[[LeaderInfo | None], object]
 OnEvent = Callable[[Event], object]
 
 
-class Callbacks:
-    """Registers what the user wants to be told, and tells it on the lane of the elector.
+class Callbacks(Generic[LeadershipT]):
+    """Registers what the user wants to be told, and tells it in order, one thing at a time.
 
-    What a callback raises is logged and told as an event; it stops nothing.
+    On the lane of the elector, that is, on threads of leaderlock; for asyncio a subclass tells it
+    on the event loop. What a callback raises is logged and told as an event; it stops nothing.
     """
 
     def __init__(self, election: str, candidate_id: str) -> None:
         self._election = election
         self.candidate_id = candidate_id
-        self._elected: list[OnElected] = []
-        self._lost: list[OnLost] = []
+        self._elected: list[Callable[[LeadershipT], object]] = []
+        self._lost: list[Callable[[LeadershipT, LossReason], object]] = []
         self._leader_change: list[OnLeaderChange] = []
         self._listeners: list[OnEvent] = []
-        self.lane: Lane | None = None  # while the elector has a runtime
+        self._workers: Workers | None = None  # while the elector has a runtime
+        self._lane: Lane | None = None
+
+    def open(self, runtime: Runtime) -> None:
+        """Tell what happens from now on, on the threads of this runtime."""
+        if self._workers is not runtime.callbacks:  # else what is told keeps its order
+            self._workers = runtime.callbacks
+            self._lane = Lane(runtime.callbacks)
+
+    def close(self) -> None:
+        """Tell nothing any more."""
+        self._workers = self._lane = None
 
     # Registering. The lists are read when a callback is due, not when it is queued.
 
-    def add_elected(self, callback: OnElected) -> None:
-        require_callable("on_elected", callback, 1)
+    def add_elected(self, callback: Callable[[LeadershipT], object]) -> None:
+        self.require("on_elected", callback, 1)
         self._elected.append(callback)
 
-    def add_lost(self, callback: OnLost) -> None:
-        require_callable("on_lost", callback, 2)
+    def add_lost(self, callback: Callable[[LeadershipT, LossReason], object]) -> None:
+        self.require("on_lost", callback, 2)
         self._lost.append(callback)
 
     def add_leader_change(self, callback: OnLeaderChange) -> None:
-        require_callable("on_leader_change", callback, 1)
+        self.require("on_leader_change", callback, 1)
         self._leader_change.append(callback)
 
     def add_listener(self, listener: OnEvent) -> None:
-        require_callable("listener", listener, 1)
+        self.require("listener", listener, 1)
         self._listeners.append(listener)
+
+    def require(self, what: str, callback: object, arguments: int) -> None:
+        """Refuse what could not be called later. See `require_callable`."""
+        require_callable(what, callback, arguments)
 
     @property
     def follow_leader(self) -> bool:
@@ -60,17 +80,17 @@ class Callbacks:
         return bool(self._leader_change or self._listeners)
 
     @property
-    def is_current_thread(self) -> bool:
+    def is_caller(self) -> bool:
         """Whether the caller is inside one of these callbacks."""
-        return self.lane is not None and self.lane.is_current_thread
+        return self._lane is not None and self._lane.is_current_thread
 
     # Telling
 
-    def tell_elected(self, leadership: Leadership, done: Job) -> bool:
+    def tell_elected(self, leadership: LeadershipT, done: Job) -> bool:
         """Queue the on_elected callbacks, and `done` behind them. False: there are none."""
         return self._queue("on_elected", self._elected, leadership, done=done)
 
-    def tell_lost(self, leadership: Leadership, reason: LossReason, done: Job) -> bool:
+    def tell_lost(self, leadership: LeadershipT, reason: LossReason, done: Job) -> bool:
         """Queue the on_lost callbacks, and `done` behind them. False: there are none."""
         return self._queue("on_lost", self._lost, leadership, reason, done=done)
 
@@ -82,6 +102,23 @@ class Callbacks:
     def emit(self, event: Event) -> None:
         """Queue an event for the listeners."""
         self._queue("listener", self._listeners, event)
+
+    def ask(self, healthy: Callable[[], object], tell: Callable[[bool], None]) -> bool:
+        """Have the user's program say whether it is healthy; beside the callbacks, not in order.
+
+        Returns:
+            False: it is not asked, because the session has ended.
+        """
+
+        def job() -> None:
+            answer = False
+            try:
+                answer = bool(healthy())
+            except BaseException as error:  # as in _guard
+                self.report_failure("healthy", error)
+            tell(answer)
+
+        return self._workers is not None and self._workers.submit(job)
 
     def report_failure(self, kind: str, error: BaseException) -> None:
         """Something of the user's raised."""
@@ -101,7 +138,7 @@ class Callbacks:
         *args: object,
         done: Job | None = None,
     ) -> bool:
-        if not callbacks or self.lane is None:
+        if not callbacks or self._lane is None:
             return False
 
         def job() -> None:
@@ -112,7 +149,7 @@ class Callbacks:
                 if done is not None:
                     done()
 
-        self.lane.submit(job)
+        self._lane.submit(job)
         return True
 
     def _guard(self, kind: str, callback: Callable[..., object], *args: object) -> None:
@@ -136,16 +173,19 @@ def runs_later(function: Callable[..., object]) -> str:
     return ""
 
 
-def require_callable(what: str, callback: object, arguments: int) -> None:
+def require_callable(
+    what: str, callback: object, arguments: int, *, may_be_coroutine: bool = False
+) -> None:
     """Refuse, before anything is started, what could not be called later.
 
     Raises:
-        ConfigurationError: it is not callable, a generator or coroutine function, or takes other
-            arguments.
+        ConfigurationError: it is not callable, a generator or (if it must not be one) coroutine
+            function, or takes other arguments.
     """
     if not callable(callback):
         raise ConfigurationError(f"{what} must be callable, not {callback!r}")
-    if kind := runs_later(callback):
+    kind = runs_later(callback)
+    if kind and not (may_be_coroutine and kind == "coroutine"):
         raise ConfigurationError(
             f"{what}={callback!r} is a {kind} function: calling it runs nothing. Give a plain "
             "function that drives it"

@@ -11,11 +11,10 @@ import logging
 import math
 import os
 import threading
-import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Generic
 
 from leaderlock.backends.base import Attempt, Granted, Renewal, Waiting
 from leaderlock.backoff import Backoff
@@ -29,7 +28,7 @@ from leaderlock.errors import (
     TokenRegression,
 )
 from leaderlock.interrupt import wait_in_steps
-from leaderlock.leadership import Leadership
+from leaderlock.leadership import AnyLeadership, LeadershipT
 from leaderlock.machine import (
     Candidacy,
     Elected,
@@ -43,15 +42,17 @@ from leaderlock.machine import (
     Verb,
 )
 from leaderlock.observer import encode_payload
+from leaderlock.outages import Outages
+from leaderlock.progress import Progress
 from leaderlock.telemetry.events import (
     Event,
-    StoreFailing,
-    StoreRecovered,
+    NoProgress,
     TokenRegressed,
 )
 from leaderlock.terms import Hold, Terms
 from leaderlock.tokens import FencingToken
-from leaderlock.workers import Lane, Recurring
+from leaderlock.workers import Recurring
+from leaderlock.yielding import POLL, Yielding
 
 if TYPE_CHECKING:
     from leaderlock.config import Config
@@ -59,19 +60,16 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("leaderlock")
 
-_LONGEST_YIELD = 1.0
-_YIELD_POLL = 0.01
+_AT_REST = (State.IDLE, State.FORKED)
 
 
-class _Yield(NamedTuple):
-    """Somebody else is to have the next term, if anybody wants it."""
-
-    token: int  # of the term that was given up
-    until: float  # on time.monotonic: then nobody wants it
-
-
-class Candidate:
+class Candidate(Generic[LeadershipT]):
     """One candidate of one election.
+
+    Args:
+        callbacks: what the user is told, and where.
+        leadership_class: of the handles on the terms.
+        healthy: says whether the leader can work; asked with every heartbeat.
 
     Attributes:
         terms: its terms, and who works under them.
@@ -80,11 +78,21 @@ class Candidate:
         has_led: it has been elected since the start.
     """
 
-    def __init__(self, config: Config, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        clock: Clock,
+        callbacks: Callbacks[LeadershipT],
+        leadership_class: type[LeadershipT],
+        healthy: Callable[[], object] | None = None,
+    ) -> None:
         self.election = config.election
         self.candidate_id = config.candidate_id
-        self.callbacks = Callbacks(config.election, config.candidate_id)
-        self.terms = Terms(config, clock, self.callbacks, self._callback_done)
+        self.callbacks = callbacks
+        self._progress = Progress(config, callbacks, healthy)
+        self.terms = Terms(
+            config, clock, leadership_class, callbacks, self._callback_done, self._progress.timeout
+        )
         self.error: LeaderLockError | None = None
         self.answered = False
         self.has_led = False
@@ -98,14 +106,15 @@ class Candidate:
         self._useless = Backoff(config.timing.max_backoff)  # of grants that elected nobody
         self._hold_off = 0.0  # before the next attempt, in seconds
         self._is_queued = False  # the store has answered that the present attempt waits
-        self._failing: dict[str, LeaderLockError] = {}  # by operation
-        self._yield: _Yield | None = None  # after a resignation
+        self._outages = Outages(config.election, callbacks)
+        self._yielding = Yielding(config.election, config.timing)
         self._forget_runtime()
 
     def _forget_runtime(self) -> None:
         self._changed = threading.Condition(threading.Lock())
+        self._wakes: tuple[Callable[[], object], ...] = ()
         self._runtime: Runtime | None = None
-        self.callbacks.lane = None
+        self.callbacks.close()
         self._attempt: Attempt | None = None
         self._settled: tuple[State, str] | None = None  # what was last followed
         self._requests: Recurring | None = None  # sends what is due to the store
@@ -123,9 +132,8 @@ class Candidate:
 
     @property
     def failing(self) -> Mapping[str, LeaderLockError]:
-        """The operations that the store does not answer at present, with the first error."""
-        with self._changed:
-            return dict(self._failing)
+        """What the store does not answer at present; see `Outages`."""
+        return self._outages.failing
 
     def start(self, runtime: Runtime) -> None:
         """Contend from now on."""
@@ -134,12 +142,12 @@ class Candidate:
                 self._runtime = runtime
                 self._settled = None  # what is due may be due at a session that has ended
                 self._requests = Recurring(runtime.io, partial(self._send_due, runtime))
-                self.callbacks.lane = Lane(runtime.callbacks)
+            self.callbacks.open(runtime)
             if not self.contends:
                 self.has_led = False
                 self.error = None
                 self.answered = False
-                self._yield = None
+                self._yielding.end()
             runtime.join(self)
             self._machine.start()
             self._settle()
@@ -156,7 +164,7 @@ class Candidate:
         """Wait until the store holds nothing of it, or it is with another runtime than `of`."""
         with self._changed:
             return self._wait_unless_own(
-                lambda: self._is_at_rest() or of not in (None, self._runtime), timeout
+                lambda: self.state in _AT_REST or of not in (None, self._runtime), timeout
             )
 
     def abandon(self, of: Runtime) -> None:
@@ -166,15 +174,14 @@ class Candidate:
                 self._machine.abandon()
                 self._settle()
 
-    def step_down(self, reason: LossReason, of: Leadership | None = None) -> str:
+    def step_down(self, reason: LossReason, of: AnyLeadership | None = None) -> str:
         """End the present term (only `of`, if given) at once. Returns its attempt, "" if none."""
         with self._changed:
             leadership = self.terms.leadership
             if leadership is None or of not in (None, leadership):
                 return ""
             attempt_id = self._machine.attempt_id
-            pause = min(self._timing.heartbeat, _LONGEST_YIELD)
-            self._yield = _Yield(leadership.token.value, time.monotonic() + pause)
+            self._yielding.begin(leadership.token.value)
             events = self._publish(self._machine.resign(self._clock.now(), reason))
         self._log(events)
         return attempt_id
@@ -186,45 +193,63 @@ class Candidate:
                 lambda: not attempt_id or self._machine.attempt_id != attempt_id, timeout
             )
 
-    def wait_term(self, timeout: float | None) -> Leadership | None:
-        """Wait until this candidate leads. None: the time is over, or it was stopped.
+    def wait_term(self, timeout: float | None, owner: object = None) -> LeadershipT | None:
+        """Wait until this candidate leads. None: the time is over (0: just ask), or it was stopped.
 
         Raises:
             BackendRefused, TokenRegression: it cannot be elected until somebody acts.
             LeaderLockError: no next term begins before the caller has ended.
         """
         with self._changed:
-            return self._wait_term(timeout)
+            return self._wait_term(timeout, owner or threading.get_ident())
 
-    def hold_term(self, timeout: float | None) -> Hold | None:
-        """The same, and count the caller as working under the term until `let_go`."""
+    def hold_term(self, timeout: float | None, owner: object = None) -> Hold[LeadershipT] | None:
+        """The same, and count the owner as working under the term until `let_go`."""
+        owner = owner or threading.get_ident()
         with self._changed:
-            leadership = self._wait_term(timeout)
-            return None if leadership is None else self.terms.hold(leadership)
+            leadership = self._wait_term(timeout, owner)
+            return None if leadership is None else self.terms.hold(leadership, owner)
 
-    def hold_present_term(self) -> Hold | None:
-        """The same without waiting."""
+    def hold_present_term(self, owner: object = None) -> Hold[LeadershipT] | None:
+        """The same without waiting, and without a word on why there is none."""
         with self._changed:
             leadership = self.terms.leadership if self._is_leading() else None
-            return None if leadership is None else self.terms.hold(leadership)
+            if leadership is None:
+                return None
+            return self.terms.hold(leadership, owner or threading.get_ident())
 
-    def let_go(self, hold: Hold) -> None:
+    def let_go(self, hold: Hold[LeadershipT]) -> None:
         """The work has ended; on whichever thread. Harmless in a child forked within it."""
         with self._changed:
             self.terms.let_go(hold)
             self._settle()
 
-    def wait_answer(self, timeout: float) -> None:
+    def wait_answer(self, timeout: float) -> bool:
         """Wait until the store has said whether this candidate leads."""
         with self._changed:
-            self._changed.wait_for(
+            return self._changed.wait_for(
                 lambda: self.answered or self.error is not None or not self.contends, timeout
             )
 
-    def is_own_thread(self) -> bool:
-        """Whether the caller is what a drain waits for: it would wait for itself."""
+    def waits_for(self, owner: object = None) -> bool:
+        """Whether the owner (default: this thread) is what a drain waits for."""
         with self._changed:
-            return self.terms.is_own_thread()
+            return self.terms.waits_for(owner or threading.get_ident())
+
+    def listen(self, wake: Callable[[], object]) -> Callable[[], None]:
+        """Call `wake` whenever something that can be waited for may have changed.
+
+        For waits that must not take a thread: they ask, with a timeout of 0, after each wake. It is
+        called under the lock, so it only schedules. Returns the way to stop.
+        """
+        with self._changed:
+            self._wakes = (*self._wakes, wake)
+
+        def stop() -> None:
+            with self._changed:
+                self._wakes = tuple(other for other in self._wakes if other is not wake)
+
+        return stop
 
     # What the runtime tells
 
@@ -238,7 +263,7 @@ class Candidate:
         self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
     ) -> None:
         def change(now: float) -> Sequence[Notice]:
-            self._note_success()
+            self._outages.end()
             if outcome is not Renewal.RENEWED:
                 return self._machine.refused(attempt_id, outcome.loss, now)
             return self._machine.renewed(attempt_id, sent_at=sent_at, ttl=self._ttl(ttl), now=now)
@@ -247,15 +272,37 @@ class Candidate:
 
     def renewal_failed(self, error: LeaderLockError) -> None:
         with self._changed:
-            self._note_failure("renew", error)
+            self._outages.note("renew", error)
 
     def tick(self) -> float:
         """Let time pass. Returns the next deadline."""
         with self._changed:
-            events = self._publish(self._machine.tick(self._clock.now()))
-            deadline = self._machine.deadline
+            now = self._clock.now()
+            events = self._publish(self._machine.tick(now))
+            if self.terms.beat_due() <= now:
+                events += self._end_without_progress("no sign of progress in time")
+            deadline = min(self._machine.deadline, self.terms.beat_due())
         self._log(events)
         return deadline
+
+    def look_after_progress(self) -> None:
+        """With every heartbeat: have a leader say whether it can work."""
+        if (leadership := self.terms.leadership) is not None:
+            self._progress.ask(leadership, partial(self._take_no_progress, leadership))
+
+    def _take_no_progress(self, leadership: LeadershipT, why: str) -> None:
+        with self._changed:
+            events = self._end_without_progress(why) if self.terms.leadership is leadership else []
+        self._log(events)
+
+    def _end_without_progress(self, why: str) -> list[Event]:
+        leadership = self.terms.leadership
+        assert leadership is not None
+        told = NoProgress(self.election, self.candidate_id, token=leadership.token, why=why)
+        self.callbacks.emit(told)
+        self._yielding.begin(leadership.token.value)
+        notices = self._machine.resign(self._clock.now(), LossReason.WORK_FAILED)
+        return [told, *self._publish(notices)]
 
     def after_fork(self) -> None:
         """In a forked child: the parent's threads and locks do not exist here."""
@@ -263,7 +310,7 @@ class Candidate:
         if self._config.has_default_id:  # the parent's tells where the parent runs
             self._rename(default_candidate_id())
         self.terms.after_fork()
-        self._failing = {}
+        self._outages.forget()
         self._forget_runtime()
 
     def _rename(self, candidate_id: str) -> None:
@@ -300,40 +347,21 @@ class Candidate:
         try:
             if request.verb is Verb.RELEASE:
                 self._release(runtime, attempt)
-            elif self._is_others_turn(runtime):
-                return _YIELD_POLL
+            elif self._yielding.is_others_turn(runtime):
+                return POLL
             else:
                 delay = self._campaign(runtime, attempt)
         except (BackendUnavailable, BackendRefused) as error:
             with self._changed:
-                self._note_failure(operation, error)
+                self._outages.note(operation, error)
                 if isinstance(error, BackendRefused):
                     self._take_refusal(request, error)
-                self._changed.notify_all()
+                self._notify()
                 return self._backoff.pause()
         with self._changed:
-            self._note_success()
+            self._outages.end()
             self._backoff.reset()
         return delay
-
-    def _is_others_turn(self, runtime: Runtime) -> bool:
-        """Whether a resigned candidate still has to hold back.
-
-        Otherwise it would win again before those that are only being woken. Where the store keeps
-        a queue that cannot happen.
-        """
-        yielding = self._yield
-        if yielding is None or runtime.backend.capabilities.fifo:
-            return False
-        if time.monotonic() < yielding.until:
-            try:
-                reading = runtime.ask("leader", runtime.backend.leader, self.election)
-            except (BackendUnavailable, BackendRefused):
-                return True  # told and logged by ask(); not a word on the campaign
-            if reading.token <= yielding.token:
-                return True
-        self._yield = None
-        return False
 
     def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
         sent_at = self._clock.now()
@@ -465,7 +493,12 @@ class Candidate:
         if settled != self._settled:
             self._settled = settled
             self._follow(*settled)
+        self._notify()
+
+    def _notify(self) -> None:
         self._changed.notify_all()
+        for wake in self._wakes:
+            wake()
 
     def _follow(self, state: State, attempt_id: str) -> None:
         if state is State.CAMPAIGNING:
@@ -478,37 +511,20 @@ class Candidate:
             self._schedule(0.0)
         if self._runtime is not None:
             if state is State.IDLE:
-                self._failing = {}  # of a store that is not asked any more
+                self._outages.forget()  # of a store that is not asked any more
                 self._runtime.leave(self)
             else:
-                self._runtime.poke(self._machine.deadline)
-
-    def _note_failure(self, operation: str, error: LeaderLockError) -> None:
-        if operation not in self._failing:
-            self._failing[operation] = error
-            self.callbacks.emit(
-                StoreFailing(self.election, self.candidate_id, operation=operation, error=error)
-            )
-
-    def _note_success(self) -> None:
-        """The store has answered: what failed in an earlier state of the machine is over, too."""
-        failing, self._failing = self._failing, {}
-        for operation in failing:
-            self.callbacks.emit(
-                StoreRecovered(self.election, self.candidate_id, operation=operation)
-            )
+                self._runtime.poke(min(self._machine.deadline, self.terms.beat_due()))
 
     def _log(self, events: Sequence[Event]) -> None:
+        write = log.log if self._runtime is None else self._runtime.log
         for event in events:
-            if self._runtime is None:
-                log.log(event.log_level, "%s", event)
-            else:
-                self._runtime.log(event.log_level, "%s", event)
+            write(event.log_level, "%s", event)
 
     # Waiting
 
-    def _wait_term(self, timeout: float | None) -> Leadership | None:
-        if self.terms.is_draining and self.terms.is_own_thread():
+    def _wait_term(self, timeout: float | None, owner: object) -> LeadershipT | None:
+        if self.terms.is_draining and self.terms.waits_for(owner):
             raise LeaderLockError(
                 f"work or a callback under a term of election {self.election!r} that is over "
                 "waits for the next one, which cannot begin before it has ended: return first"
@@ -528,10 +544,7 @@ class Candidate:
         leadership = self.terms.leadership
         return leadership is not None and leadership.is_valid
 
-    def _is_at_rest(self) -> bool:
-        return self.state in (State.IDLE, State.FORKED)
-
     def _wait_unless_own(self, condition: Callable[[], bool], timeout: float) -> bool:
-        if self.terms.is_own_thread():
+        if self.terms.waits_for(threading.get_ident()):
             return condition()
         return self._changed.wait_for(condition, timeout)

@@ -8,10 +8,10 @@ import os
 import threading
 import time
 import weakref
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from leaderlock.backends.base import Backend, Settings
 from leaderlock.clock import BOOT_CLOCK, Clock
@@ -21,6 +21,7 @@ from leaderlock.runtime import Runtime
 from leaderlock.timing import Timing, bounded_time
 
 if TYPE_CHECKING:
+    from leaderlock.any_elector import AnyElector
     from leaderlock.callbacks import OnElected, OnLeaderChange, OnLost
     from leaderlock.elector import LeaderElector
 
@@ -43,6 +44,12 @@ class _Ending:
         return self.over.wait(timeout) and self.clean
 
 
+class ClientFront:
+    """Another front of a client. An elector that is made on it shares that client."""
+
+    _client: Client
+
+
 class Client:
     """One store, one session with it, a constant number of threads, any number of electors.
 
@@ -56,8 +63,8 @@ class Client:
         self._runtime: Runtime | None = None
         self._at_loss: weakref.finalize[..., Client] | None = None  # when nobody holds us any more
         self._ending = _Ending(over=True)  # of the last session that was closed
-        self._electors: weakref.WeakSet[LeaderElector] = weakref.WeakSet()
-        self._contending: set[LeaderElector] = set()  # live on even if the program lets them go
+        self._electors: weakref.WeakSet[AnyElector[Any]] = weakref.WeakSet()
+        self._contending: set[AnyElector[Any]] = set()  # live on even if the program lets them go
         _clients.add(self)
 
     @property
@@ -79,6 +86,8 @@ class Client:
         on_elected: OnElected | None = None,
         on_lost: OnLost | None = None,
         on_leader_change: OnLeaderChange | None = None,
+        healthy: Callable[[], object] | None = None,
+        beat_timeout: float | None = None,
     ) -> LeaderElector:
         """An elector that shares this client's session. See `LeaderElector`.
 
@@ -95,6 +104,8 @@ class Client:
             on_elected=on_elected,
             on_lost=on_lost,
             on_leader_change=on_leader_change,
+            healthy=healthy,
+            beat_timeout=beat_timeout,
         )
 
     def close(self, timeout: float | None = None) -> bool:
@@ -121,7 +132,7 @@ class Client:
             for elector in electors:
                 elector._begin_stop(runtime)
         begun()
-        if any(elector._candidate.is_own_thread() for elector in electors):
+        if any(elector._candidate.waits_for() for elector in electors):
             if runtime is not None:
                 finish = partial(self._finish, runtime, electors, ending, end)
                 threading.Thread(target=finish, name="leaderlock-close", daemon=True).start()
@@ -139,7 +150,7 @@ class Client:
                 elector._begin_stop(runtime)
 
     def _finish(
-        self, runtime: Runtime, electors: Sequence[LeaderElector], ending: _Ending, end: float
+        self, runtime: Runtime, electors: Sequence[AnyElector[Any]], ending: _Ending, end: float
     ) -> None:
         """Wait for what has begun to stop, and end its session."""
         candidates = [elector._candidate for elector in electors]
@@ -167,6 +178,12 @@ class Client:
     def __repr__(self) -> str:
         return f"<leaderlock.Client {self.config.url}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied: its session is of this process alone; hand on "
+            "the URL, and make one there"
+        )
+
     # For the electors
 
     def runtime(self) -> Runtime:
@@ -193,19 +210,19 @@ class Client:
         """Whether an elector of this client has been started and not stopped. Takes no lock."""
         return bool(self._contending)
 
-    def add(self, elector: LeaderElector) -> None:
+    def add(self, elector: AnyElector[Any]) -> None:
         """Have an elector stopped when this client is closed."""
         with self._lock:
             self._electors.add(elector)
 
-    def start(self, elector: LeaderElector) -> None:
+    def start(self, elector: AnyElector[Any]) -> None:
         """Have an elector contend. It is kept until `forget`, even if nobody else holds it."""
         with self._lock:  # so that no `close` comes in between, and leaves it without threads
             elector._candidate.start(self._present_runtime())
             self._contending.add(elector)
             _open.add(self)
 
-    def forget(self, elector: LeaderElector) -> None:
+    def forget(self, elector: AnyElector[Any]) -> None:
         """The elector has stopped."""
         with self._lock:
             self._contending.discard(elector)

@@ -72,6 +72,7 @@ _CANDIDATE = {
     "election": Option(name, "the name contended for"),
     "candidate_id": Option(name, "this candidate; default: host, process and a random part"),
     "metadata": Option(_metadata, "shown to everybody who asks who leads"),
+    "beat_timeout": Option(seconds, "seconds a leader may go without a sign of progress"),
 }
 _IDENTITY = {"url": Option(lambda value: value, "the store")} | _CANDIDATE
 # What every store understands: in the URL query too.
@@ -98,6 +99,7 @@ class Config:
     metadata: Mapping[str, Any] = field(default_factory=dict)
     namespace: str = "leaderlock"
     epoch: int = 1
+    beat_timeout: float | None = None
     has_default_id: bool = False
 
 

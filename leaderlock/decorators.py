@@ -1,107 +1,306 @@
-"""@leader_only: a function that runs on the leader, and nowhere else."""
+"""@leader_only: a function or coroutine that runs on the leader, and nowhere else."""
 
 from __future__ import annotations
 
+import asyncio
 import functools
 import inspect
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar, overload
+from collections.abc import Callable, Coroutine
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    Concatenate,
+    Generic,
+    Literal,
+    Never,
+    ParamSpec,
+    TypeVar,
+    overload,
+)
 
 from leaderlock.backends.base import Backend
 from leaderlock.callbacks import runs_later
 from leaderlock.client import Client
 from leaderlock.errors import ConfigurationError, NotLeader
+from leaderlock.leadership import AnyLeadership
 
 if TYPE_CHECKING:
-    from leaderlock.elector import LeaderElector
-    from leaderlock.leadership import Leadership
+    from leaderlock.any_elector import AnyElector
     from leaderlock.terms import Hold
 
 P = ParamSpec("P")
 R = TypeVar("R")
+S = TypeVar("S")
+D = TypeVar("D")
+E = TypeVar("E")
+LT = TypeVar("LT", bound=AnyLeadership)
+
+Plain = Callable[P, R]
+Async = Callable[P, Coroutine[Any, Any, R]]
+
+_Arguments = tuple[tuple[Any, ...], dict[str, Any]]
+_Filler = Callable[[AnyLeadership, tuple[Any, ...], dict[str, Any]], _Arguments]
 
 _OTHERWISE = ("skip", "raise", "wait")
 _FILLED_IN = "leadership"
 _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD)
 
 
-class LeaderOnly:
-    """Decorator: `@elector.leader_only`, or `@elector.leader_only(otherwise="raise")`.
+class _Anything:
+    """For type checkers: only a parameter that takes anything takes one of these, too."""
 
-    On a leader the function runs as work under the present term: a resignation waits for it (for
-    at most `timing.drain_timeout`). A parameter named `leadership` is filled in with the term.
-    The function is NOT interrupted when the term is lost while it runs: call
-    `leadership.check()` between steps.
+
+class Source:
+    """Where a guarded function finds its elector.
 
     Args:
-        otherwise: what a call does on a candidate that does not lead: "skip" returns `default`,
-            "raise" raises NotLeader, "wait" blocks until it is elected.
-        default: what "skip" returns.
-
-    Raises:
-        ConfigurationError: the function is a generator or a coroutine function: calling one only
-            makes an object, which would then run whoever leads. Or `otherwise` is unknown.
+        elector: the candidate.
+        lazily: start it with the first call, and wait then until the store has said who leads.
     """
 
-    def __init__(self, elector: Callable[[], LeaderElector]) -> None:
-        self._elector = elector
+    def __init__(self, elector: AnyElector[Any], *, lazily: bool = False) -> None:
+        self.elector = elector
+        self._lazily = lazily
+        self._patience = 2 * elector.timing.request_timeout
 
-    @overload
-    def __call__(self, function: Callable[P, R], /) -> Callable[..., R | None]: ...
+    def get(self) -> AnyElector[Any]:
+        """For a plain function: may block."""
+        if self._starts():
+            self.elector._candidate.wait_answer(self._patience)
+        return self.elector
 
-    @overload
-    def __call__(
-        self, /, *, otherwise: str = "skip", default: Any = None
-    ) -> Callable[[Callable[P, R]], Callable[..., Any]]: ...
+    async def get_awaited(self) -> AnyElector[Any]:
+        """For a coroutine."""
+        from leaderlock.aio.bridge import wait_until
 
-    def __call__(
-        self,
-        function: Callable[P, R] | None = None,
-        /,
-        *,
-        otherwise: str = "skip",
-        default: Any = None,
-    ) -> Callable[..., Any]:
-        if otherwise not in _OTHERWISE:
+        if self._starts():
+            candidate = self.elector._candidate
+            await wait_until(candidate, lambda: candidate.wait_answer(0.0), self._patience)
+        return self.elector
+
+    def require_plain_allowed(self, function: object, otherwise: str) -> None:
+        """Refuse a plain function whose call would block the event loop."""
+        if self.elector._is_of_a_loop and (self._lazily or otherwise == "wait"):
             raise ConfigurationError(
-                f"otherwise={otherwise!r} must be one of {', '.join(map(repr, _OTHERWISE))}"
+                f"a call of {function!r} would block the event loop while it waits: make it a "
+                "coroutine function, or use leaderlock instead of leaderlock.aio"
             )
-        if default is not None and otherwise != "skip":
-            raise ConfigurationError(f"default={default!r} is only of use with otherwise='skip'")
 
-        def decorate(function: Callable[P, R]) -> Callable[..., Any]:
-            return self._wrap(function, otherwise, default)
+    def _starts(self) -> bool:
+        """True for the first call, or the first one in a forked child."""
+        starts = self._lazily and not self.elector._candidate.contends
+        if starts:
+            self.elector.start()
+        return starts
 
-        return decorate if function is None else decorate(function)
 
-    def _wrap(
-        self, function: Callable[..., Any], otherwise: str, default: Any
-    ) -> Callable[..., Any]:
-        _require_plain_function(function)
-        try:
-            signature = inspect.signature(function)
-        except (TypeError, ValueError):
-            raise ConfigurationError(
-                f"leader_only cannot see the parameters of {function!r}: guard a function of "
-                "yours that calls it"
-            ) from None
-        fill_in = _filler(signature)
+class Guard(Generic[D]):
+    """Decorator: a call runs the function on a candidate that leads, and gives `D` elsewhere.
 
+    A parameter named `leadership` is filled in with the term. Type checkers see the signature
+    without it if it is the first parameter or, as in a method, the second.
+    """
+
+    def __init__(self, source: Source, otherwise: str, default: D) -> None:
+        self._source = source
+        self._otherwise = otherwise
+        self._default = default
+
+    @overload
+    def __call__(self, function: Plain[Concatenate[_Anything, P], R], /) -> Callable[..., Any]: ...
+
+    @overload
+    def __call__(
+        self, function: Plain[Concatenate[S, _Anything, P], R], /
+    ) -> Callable[..., Any]: ...
+
+    @overload
+    def __call__(self, function: Async[Concatenate[LT, P], R], /) -> Async[P, R | D]: ...
+
+    @overload
+    def __call__(self, function: Plain[Concatenate[LT, P], R], /) -> Plain[P, R | D]: ...
+
+    @overload
+    def __call__(
+        self, function: Async[Concatenate[S, LT, P], R], /
+    ) -> Async[Concatenate[S, P], R | D]: ...
+
+    @overload
+    def __call__(
+        self, function: Plain[Concatenate[S, LT, P], R], /
+    ) -> Plain[Concatenate[S, P], R | D]: ...
+
+    @overload
+    def __call__(self, function: Async[P, R], /) -> Async[P, R | D]: ...
+
+    @overload
+    def __call__(self, function: Plain[P, R], /) -> Plain[P, R | D]: ...
+
+    def __call__(self, function: Callable[..., Any], /) -> Callable[..., Any]:
+        is_coroutine = _is_coroutine_function(function)
+        if not is_coroutine:
+            self._source.require_plain_allowed(function, self._otherwise)
+        signature = _signature_of(function)
+        wrap = self._wrap_coroutine if is_coroutine else self._wrap_plain
+        wrapper = wrap(function, _filler(signature))
+        shown = [p for name, p in signature.parameters.items() if name != _FILLED_IN]
+        wrapper.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
+        return wrapper
+
+    def _wrap_plain(self, function: Callable[..., Any], fill_in: _Filler) -> Callable[..., Any]:
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
-            elector = self._elector()
-            hold = _hold_term(elector, otherwise)
+            elector = self._source.get()
+            candidate = elector._candidate
+            waits = self._otherwise == "wait" and candidate.contends
+            hold = candidate.hold_term(None) if waits else candidate.hold_present_term()
             if hold is None:
-                return default
+                return self._skip(elector)
             try:
                 args, kwargs = fill_in(hold.leadership, args, kwargs)
                 return function(*args, **kwargs)
             finally:
-                elector._candidate.let_go(hold)
+                candidate.let_go(hold)
 
-        shown = [p for name, p in signature.parameters.items() if name != _FILLED_IN]
-        wrapper.__signature__ = signature.replace(parameters=shown)  # type: ignore[attr-defined]
         return wrapper
+
+    def _wrap_coroutine(self, function: Callable[..., Any], fill_in: _Filler) -> Callable[..., Any]:
+        @functools.wraps(function)
+        async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            from leaderlock.aio.bridge import hold_term
+            from leaderlock.aio.scope import TermScope
+
+            elector = await self._source.get_awaited()
+            candidate = elector._candidate
+            waits = self._otherwise == "wait" and candidate.contends
+            hold: Hold[Any] | None
+            if waits:
+                hold = await hold_term(candidate, None)
+            else:
+                hold = candidate.hold_present_term(asyncio.current_task())
+            if hold is None:
+                return self._skip(elector)
+            try:
+                async with TermScope(hold.leadership):
+                    args, kwargs = fill_in(hold.leadership, args, kwargs)
+                    return await function(*args, **kwargs)
+            finally:
+                candidate.let_go(hold)
+
+        return wrapper
+
+    def _skip(self, elector: AnyElector[Any]) -> D:
+        if self._otherwise == "skip":
+            return self._default
+        raise NotLeader(
+            f"{elector.candidate_id!r} does not lead election {elector.election!r}"
+            + ("" if elector._candidate.contends else ": it has not been started")
+        )
+
+
+class LeaderOnly(Guard[None]):
+    """Decorator: `@elector.leader_only`, or `@elector.leader_only(otherwise="raise")`.
+
+    On a leader the function runs as work under the present term: a resignation waits for it (for
+    at most `timing.drain_timeout`). A parameter named `leadership` is filled in with the term.
+
+    A plain function is NOT interrupted when the term is lost while it runs: call
+    `leadership.check()` between steps. A coroutine is cancelled then, and LeadershipLost comes out
+    of the call.
+
+    Args:
+        otherwise: what a call does on a candidate that does not lead: "skip" returns `default`,
+            "raise" raises NotLeader, "wait" waits until it is elected.
+        default: what "skip" returns.
+
+    Raises:
+        ConfigurationError: the function is a generator: calling one only makes an object, which
+            would then run whoever leads. Or `otherwise` is unknown.
+    """
+
+    def __init__(self, source: Source) -> None:
+        super().__init__(source, "skip", None)
+
+    @overload
+    def __call__(self, function: Plain[Concatenate[_Anything, P], R], /) -> Callable[..., Any]: ...
+
+    @overload
+    def __call__(
+        self, function: Plain[Concatenate[S, _Anything, P], R], /
+    ) -> Callable[..., Any]: ...
+
+    @overload
+    def __call__(self, function: Async[Concatenate[LT, P], R], /) -> Async[P, R | None]: ...
+
+    @overload
+    def __call__(self, function: Plain[Concatenate[LT, P], R], /) -> Plain[P, R | None]: ...
+
+    @overload
+    def __call__(
+        self, function: Async[Concatenate[S, LT, P], R], /
+    ) -> Async[Concatenate[S, P], R | None]: ...
+
+    @overload
+    def __call__(
+        self, function: Plain[Concatenate[S, LT, P], R], /
+    ) -> Plain[Concatenate[S, P], R | None]: ...
+
+    @overload
+    def __call__(self, function: Async[P, R], /) -> Async[P, R | None]: ...
+
+    @overload
+    def __call__(self, function: Plain[P, R], /) -> Plain[P, R | None]: ...
+
+    @overload
+    def __call__(self, /, *, otherwise: Literal["skip"] = "skip") -> Guard[None]: ...
+
+    @overload
+    def __call__(self, /, *, otherwise: Literal["skip"] = "skip", default: E) -> Guard[E]: ...
+
+    @overload
+    def __call__(self, /, *, otherwise: Literal["raise", "wait"]) -> Guard[Never]: ...
+
+    def __call__(
+        self,
+        function: Callable[..., Any] | None = None,
+        /,
+        *,
+        otherwise: str = "skip",
+        default: Any = None,
+    ) -> Any:
+        guard = make_guard(self._source, otherwise, default)
+        return guard if function is None else guard(function)
+
+
+@overload
+def leader_only(
+    store: str | Client | Backend,
+    election: str,
+    *,
+    otherwise: Literal["skip"] = "skip",
+    default: E,
+    **settings: Any,
+) -> Guard[E]: ...
+
+
+@overload
+def leader_only(
+    store: str | Client | Backend,
+    election: str,
+    *,
+    otherwise: Literal["skip"] = "skip",
+    **settings: Any,
+) -> Guard[None]: ...
+
+
+@overload
+def leader_only(
+    store: str | Client | Backend,
+    election: str,
+    *,
+    otherwise: Literal["raise", "wait"],
+    **settings: Any,
+) -> Guard[Never]: ...
 
 
 def leader_only(
@@ -111,7 +310,7 @@ def leader_only(
     otherwise: str = "skip",
     default: Any = None,
     **settings: Any,
-) -> Callable[[Callable[P, R]], Callable[..., Any]]:
+) -> Guard[Any]:
     """`@leader_only(url, election)`: the decorator without an elector at hand.
 
     It makes an elector of its own, which begins to contend in the background at the first call
@@ -123,49 +322,52 @@ def leader_only(
         otherwise, default: as for `LeaderOnly`.
 
     Raises:
-        ConfigurationError: a value that cannot be used, or not a plain function.
+        ConfigurationError: a value that cannot be used, or a generator function.
     """
     from leaderlock.elector import LeaderElector
 
-    elector = LeaderElector(store, election, **settings)
-
-    def contending() -> LeaderElector:
-        if not elector._candidate.contends:  # the first call, or the first one in a forked child
-            elector.start()
-            elector._candidate.wait_answer(2 * elector.timing.request_timeout)
-        return elector
-
-    return LeaderOnly(contending)(otherwise=otherwise, default=default)
+    source = Source(LeaderElector(store, election, **settings), lazily=True)
+    return make_guard(source, otherwise, default)
 
 
-def _hold_term(elector: LeaderElector, otherwise: str) -> Hold | None:
-    """The present term, with the caller counted as working under it; None: skip the call."""
-    candidate = elector._candidate
-    waits = otherwise == "wait" and candidate.contends
-    hold = candidate.hold_term(None) if waits else candidate.hold_present_term()
-    if hold is None and otherwise != "skip":
-        raise NotLeader(
-            f"{elector.candidate_id!r} does not lead election {elector.election!r}"
-            + ("" if candidate.contends else ": it has not been started")
+def make_guard(source: Source, otherwise: str, default: Any) -> Guard[Any]:
+    """The decorator for what a call does on a candidate that does not lead.
+
+    Raises:
+        ConfigurationError: `otherwise` is unknown, or `default` is of no use with it.
+    """
+    if otherwise not in _OTHERWISE:
+        raise ConfigurationError(
+            f"otherwise={otherwise!r} must be one of {', '.join(map(repr, _OTHERWISE))}"
         )
-    return hold
+    if default is not None and otherwise != "skip":
+        raise ConfigurationError(f"default={default!r} is only of use with otherwise='skip'")
+    return Guard(source, otherwise, default)
 
 
-def _require_plain_function(function: object) -> None:
+def _is_coroutine_function(function: object) -> bool:
     if not callable(function):
         raise ConfigurationError(f"leader_only decorates a function, not {function!r}")
-    if kind := runs_later(function):
+    kind = runs_later(function)
+    if kind not in ("", "coroutine"):
         raise ConfigurationError(
             f"leader_only cannot guard the {kind} function {function!r}: calling it runs "
             "nothing yet. Guard the plain function that consumes or drives it"
         )
+    return bool(kind)
 
 
-def _filler(
-    signature: inspect.Signature,
-) -> Callable[
-    [Leadership, tuple[Any, ...], dict[str, Any]], tuple[tuple[Any, ...], dict[str, Any]]
-]:
+def _signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    try:
+        return inspect.signature(function)
+    except (TypeError, ValueError):
+        raise ConfigurationError(
+            f"leader_only cannot see the parameters of {function!r}: guard a function of "
+            "yours that calls it"
+        ) from None
+
+
+def _filler(signature: inspect.Signature) -> _Filler:
     """How to hand the term to the function, if it has a parameter for it."""
     parameter = signature.parameters.get(_FILLED_IN)
     if parameter is None or parameter.kind not in (*_POSITIONAL, parameter.KEYWORD_ONLY):
@@ -174,8 +376,8 @@ def _filler(
     by_position = parameter.kind in _POSITIONAL
 
     def fill_in(
-        leadership: Leadership, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[tuple[Any, ...], dict[str, Any]]:
+        leadership: AnyLeadership, args: tuple[Any, ...], kwargs: dict[str, Any]
+    ) -> _Arguments:
         if by_position and len(args) >= position and _FILLED_IN not in kwargs:
             return (*args[:position], leadership, *args[position:]), kwargs
         return args, {_FILLED_IN: leadership, **kwargs}

@@ -17,16 +17,17 @@ def _nothing() -> None:
     pass
 
 
-class _End:
+class End:
     """Ends an iterator."""
 
 
-_Mailbox = queue.SimpleQueue[LeaderInfo | None | _End]
+Put = Callable[[LeaderInfo | None | End], object]
+_Mailbox = queue.SimpleQueue[LeaderInfo | None | End]
 
 
-def _take(mailbox: _Mailbox, timeout: float | None = None) -> LeaderInfo | None | _End:
+def _take(mailbox: _Mailbox, timeout: float | None = None) -> LeaderInfo | None | End:
     """The next one. Raises queue.Empty if there is none within `timeout` seconds."""
-    taken: list[LeaderInfo | None | _End] = []
+    taken: list[LeaderInfo | None | End] = []
 
     def wait(left: float | None) -> bool:
         try:
@@ -53,7 +54,7 @@ class LeaderFeed:
         self._runtime = runtime
         self._election = election
         self._tell_change = tell_change
-        self._mailboxes: set[_Mailbox] = set()
+        self._subscribers: dict[object, Put] = {}
         self._observer: Observer | None = None
         self._forget()
 
@@ -67,9 +68,9 @@ class LeaderFeed:
         """In a forked child: begin anew, whatever the parent's threads held."""
         if self._observer is not None:
             self._observer.after_fork()
-        mailboxes, self._mailboxes = self._mailboxes, set()
-        for mailbox in mailboxes:  # nobody would ever put anything into them here
-            mailbox.put(_End())
+        subscribers, self._subscribers = self._subscribers, {}
+        for put in subscribers.values():  # nobody would ever tell them anything here
+            put(End())
         self._forget()
 
     def follow(self) -> None:
@@ -82,14 +83,16 @@ class LeaderFeed:
 
     def changes(self) -> Iterator[LeaderInfo | None]:
         """Yield the present leader, then every change, until `end`."""
-        with self._subscribed() as mailbox:
-            while not isinstance(info := _take(mailbox), _End):
+        mailbox: _Mailbox = queue.SimpleQueue()
+        with self.subscribed(mailbox.put):
+            while not isinstance(info := _take(mailbox), End):
                 yield info
 
     def wait_anybody(self, timeout: float | None) -> bool:
         """Wait until somebody leads. False: not within `timeout` seconds, or `end` came first."""
         end = None if timeout is None else time.monotonic() + timeout
-        with self._subscribed() as mailbox:
+        mailbox: _Mailbox = queue.SimpleQueue()
+        with self.subscribed(mailbox.put):
             while True:
                 try:
                     left = None if end is None else max(0.0, end - time.monotonic())
@@ -97,31 +100,35 @@ class LeaderFeed:
                 except queue.Empty:
                     return False
                 if info is not None:
-                    return not isinstance(info, _End)
+                    return not isinstance(info, End)
 
     @contextmanager
-    def _subscribed(self) -> Iterator[_Mailbox]:
-        mailbox: _Mailbox = queue.SimpleQueue()
+    def subscribed(self, put: Put) -> Iterator[None]:
+        """Have `put` called with the present leader, with every change, and with `End` at the end.
+
+        Under a lock: it only passes on what it gets.
+        """
+        key = object()
         with self._lock:  # before anything can end what is now begun
-            self._mailboxes.add(mailbox)
+            self._subscribers[key] = put
         try:
-            unsubscribe = self._present_observer().subscribe(mailbox.put)
+            unsubscribe = self._present_observer().subscribe(put)
             try:
-                yield mailbox
+                yield
             finally:
                 unsubscribe()
         finally:
             with self._lock:
-                self._mailboxes.discard(mailbox)
+                self._subscribers.pop(key, None)
 
     def end(self) -> None:
         """Stop telling changes, and end the iterators."""
         with self._lock:
             unfollow, self._unfollow, self._followed = self._unfollow, _nothing, None
-            mailboxes = list(self._mailboxes)
+            subscribers = list(self._subscribers.values())
         unfollow()
-        for mailbox in mailboxes:
-            mailbox.put(_End())
+        for put in subscribers:
+            put(End())
 
     def _present_observer(self) -> Observer:
         runtime = self._runtime()

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import math
 import threading
+from collections.abc import Callable
 from os import getpid
+from typing import TypeVar
 
 from leaderlock.clock import Clock
-from leaderlock.errors import LeadershipLost
+from leaderlock.errors import ConfigurationError, LeadershipLost
 from leaderlock.interrupt import wait_in_steps
 from leaderlock.machine import LossReason
 from leaderlock.timing import wait_time
 from leaderlock.tokens import FencingToken
 
-__all__ = ["Leadership", "LossReason"]
+__all__ = ["AnyLeadership", "Leadership", "LeadershipT", "LossReason"]
 
 
-class Leadership:
-    """One term, from election to loss. A new term is a new object with a higher token.
+class AnyLeadership:
+    """What the handles of both APIs, threads and asyncio, have in common.
+
+    One term, from election to loss. A new term is a new object with a higher token.
 
     `is_valid`, `check()` and `remaining()` are computed from process id, state and clock on every
     call, with no I/O: they are right at once after a pause, before any thread of leaderlock has
@@ -32,11 +36,14 @@ class Leadership:
 
     __slots__ = (
         "__weakref__",
+        "_beat_timeout",
+        "_beat_until",
         "_lost",
         "_now",
         "_pid",
         "_reason",
         "_valid_until",
+        "_wakes",
         "election",
         "leader_id",
         "token",
@@ -50,6 +57,7 @@ class Leadership:
         election: str,
         valid_until: float,
         clock: Clock,
+        beat_timeout: float = math.inf,
     ) -> None:
         self.token = token
         self.leader_id = leader_id
@@ -58,7 +66,10 @@ class Leadership:
         self._now = clock.now
         self._pid = getpid()
         self._reason: LossReason | None = None
+        self._beat_timeout = beat_timeout
+        self._beat_until = clock.now() + beat_timeout
         self._lost = threading.Event()
+        self._wakes: list[Callable[[], object]] = []
 
     @property
     def is_valid(self) -> bool:
@@ -80,9 +91,21 @@ class Leadership:
         left = self._valid_until - self._now()
         return left if left > 0 and self._pid == getpid() else 0.0
 
-    def wait_lost(self, timeout: float | None = None) -> bool:
-        """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
-        return wait_in_steps(self._lost.wait, wait_time(timeout)) or not self.is_valid
+    def beat(self) -> None:
+        """A sign of progress: the leader may go on for another `beat_timeout`. No I/O.
+
+        Call it wherever the work gets on. When it is not called for `beat_timeout` seconds, the
+        term is resigned (WORK_FAILED). A term that is over stays over.
+
+        Raises:
+            ConfigurationError: the elector has no `beat_timeout`, so that nothing would follow.
+        """
+        if self._beat_timeout == math.inf:
+            raise ConfigurationError(
+                f"beat() has no effect on election {self.election!r}: give its elector a "
+                "'beat_timeout' in seconds"
+            )
+        self._beat_until = self._now() + self._beat_timeout
 
     @property
     def reason(self) -> LossReason | None:
@@ -110,7 +133,34 @@ class Leadership:
         self._reason = reason
         self._valid_until = -math.inf
         self._lost.set()
+        for wake in list(self._wakes):
+            wake()
 
     def _fork(self) -> None:
-        self._lost = threading.Event()  # the old one's lock may be held by a thread of the parent
+        # What the parent's threads wait for, and a lock that one of them may hold.
+        self._wakes, self._lost = [], threading.Event()
         self._end(LossReason.FORKED)
+
+    def _on_end(self, wake: Callable[[], object]) -> Callable[[], None]:
+        """Call `wake` when the term ends, on whichever thread; now if it has ended.
+
+        Returns the way to stop. More than one call of `wake` is harmless to it.
+        """
+        wakes = self._wakes
+        wakes.append(wake)
+        if not self.is_valid:  # only now: it may have ended in between
+            wake()
+        return lambda: wakes.remove(wake)
+
+
+class Leadership(AnyLeadership):
+    """One term, from election to loss, as the threaded API hands it out. See `AnyLeadership`."""
+
+    __slots__ = ()
+
+    def wait_lost(self, timeout: float | None = None) -> bool:
+        """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
+        return wait_in_steps(self._lost.wait, wait_time(timeout)) or not self.is_valid
+
+
+LeadershipT = TypeVar("LeadershipT", bound=AnyLeadership)

@@ -20,7 +20,7 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from leaderlock.backends.base import Backend
 from leaderlock.backoff import Backoff
@@ -57,7 +57,7 @@ class Runtime:
         self.callbacks = Workers("leaderlock-callback", _CALLBACK_THREADS, finish=True)
         self._log_lines = Workers("leaderlock-log", 1, finish=True)
         self._state = threading.Condition()  # guards what follows; pokes both loops
-        self._members: set[Candidate] = set()
+        self._members: set[Candidate[Any]] = set()
         self._threads: list[threading.Thread] = []
         self._watch_until = -FOREVER
         self._earliest_news = FOREVER
@@ -66,12 +66,12 @@ class Runtime:
         self._closed = False
         self._failing: set[str] = set()
 
-    def join(self, candidate: Candidate) -> None:
+    def join(self, candidate: Candidate[Any]) -> None:
         """The candidate contends: renew what it holds, and watch its deadlines."""
         with self._state:
             self._members.add(candidate)
 
-    def leave(self, candidate: Candidate) -> None:
+    def leave(self, candidate: Candidate[Any]) -> None:
         with self._state:
             self._members.discard(candidate)
 
@@ -111,21 +111,35 @@ class Runtime:
 
     def ask_in_time(self, operation: str, request: Callable[..., T], *args: object) -> T:
         """The same on an io thread: a backend that hangs does not hold up the caller for ever."""
+        try:
+            return self.ask_later(operation, request, *args).result(self.patience)
+        except TimeoutError:
+            raise self.no_answer(operation) from None
+
+    @property
+    def patience(self) -> float:
+        """How long, in seconds, what is asked on an io thread may take."""
+        return 2 * self.timing.request_timeout
+
+    def no_answer(self, operation: str) -> BackendUnavailable:
+        """What is raised when it has taken longer."""
+        return BackendUnavailable(f"{operation}: no answer within {self.patience:g} s")
+
+    def ask_later(self, operation: str, request: Callable[..., T], *args: object) -> Future[T]:
+        """The same without waiting for it."""
         answer: Future[T] = Future()
 
         def job() -> None:
+            if not answer.set_running_or_notify_cancel():
+                return
             try:
                 answer.set_result(self.ask(operation, request, *args))
             except BaseException as error:
                 answer.set_exception(error)
 
-        patience = 2 * self.timing.request_timeout
         if not self.io.submit(job):
             raise BackendUnavailable(f"{operation}: this session has been closed")
-        try:
-            return answer.result(patience)
-        except TimeoutError:
-            raise BackendUnavailable(f"{operation}: no answer within {patience:g} s") from None
+        return answer
 
     def close(self, timeout: float) -> None:
         """End the threads; wait for them for at most `timeout` seconds."""
@@ -185,6 +199,8 @@ class Runtime:
         }
         if not leases:
             return False
+        for candidate, _ in leases.values():
+            candidate.look_after_progress()
         sent_at = self.clock.now()
         try:
             answer = self.ask("renew", self.backend.renew, [a for _, a in leases.values()])
@@ -219,7 +235,7 @@ class Runtime:
                 self._state.wait(None if left == FOREVER else min(_WATCHDOG_PERIOD, left))
                 self._watch_until = -FOREVER  # nobody needs to poke while it is computed anew
 
-    def _tick(self, candidate: Candidate) -> float:
+    def _tick(self, candidate: Candidate[Any]) -> float:
         try:
             return candidate.tick()
         except Exception as error:
@@ -227,7 +243,7 @@ class Runtime:
             self._tell_internal_error("watchdog", error)
             return self.clock.now() + _WATCHDOG_PERIOD
 
-    def _snapshot(self) -> list[Candidate]:
+    def _snapshot(self) -> list[Candidate[Any]]:
         with self._state:
             return list(self._members)
 

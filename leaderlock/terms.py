@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import threading
-from typing import TYPE_CHECKING
+import math
+from typing import TYPE_CHECKING, Generic
 
 from leaderlock.callbacks import Callbacks
 from leaderlock.clock import Clock
-from leaderlock.leadership import Leadership
+from leaderlock.leadership import LeadershipT
 from leaderlock.machine import LossReason
 from leaderlock.telemetry.events import TermEnded, TermStarted
 from leaderlock.tokens import FencingToken
@@ -17,31 +17,44 @@ if TYPE_CHECKING:
     from leaderlock.config import Config
 
 
-class Hold:
-    """Somebody works under a term; its release waits until it is let go."""
+class Hold(Generic[LeadershipT]):
+    """Somebody works under a term; its release waits until it is let go.
 
-    __slots__ = ("leadership", "thread_id")
+    Attributes:
+        owner: who: the id of a thread, or an asyncio task.
+    """
 
-    def __init__(self, leadership: Leadership) -> None:
+    __slots__ = ("leadership", "owner")
+
+    def __init__(self, leadership: LeadershipT, owner: object) -> None:
         self.leadership = leadership
-        self.thread_id = threading.get_ident()
+        self.owner = owner
 
 
-class Terms:
+class Terms(Generic[LeadershipT]):
     """At most one term at a time, from its beginning until it has drained.
 
     Attributes:
         leadership: of the present term; may be read without the lock.
 
     Args:
+        leadership_class: of the handles on the terms.
         callback_done: called, without the lock, when the callbacks of a beginning or an end have
             returned; has to lead to `callback_done` here.
     """
 
     def __init__(
-        self, config: Config, clock: Clock, callbacks: Callbacks, callback_done: Job
+        self,
+        config: Config,
+        clock: Clock,
+        leadership_class: type[LeadershipT],
+        callbacks: Callbacks[LeadershipT],
+        callback_done: Job,
+        beat_timeout: float,
     ) -> None:
-        self.leadership: Leadership | None = None
+        self.leadership: LeadershipT | None = None
+        self._leadership_class = leadership_class
+        self._beat_timeout = beat_timeout
         self._election = config.election
         self.candidate_id = config.candidate_id
         self._epoch = config.epoch
@@ -51,19 +64,20 @@ class Terms:
         self._forget()
 
     def _forget(self) -> None:
-        self._holds: set[Hold] = set()  # on the present or last term
+        self._holds: set[Hold[LeadershipT]] = set()  # on the present or last term
         self._callbacks_due = 0
         self.is_draining = False
 
     def begin(self, value: int, source: str, valid_until: float) -> TermStarted:
         """The candidate has been elected."""
         token = FencingToken(self._epoch, value, source)
-        self.leadership = Leadership(
+        self.leadership = self._leadership_class(
             token=token,
             leader_id=self.candidate_id,
             election=self._election,
             valid_until=valid_until,
             clock=self._clock,
+            beat_timeout=self._beat_timeout,
         )
         self._callbacks_due += self._callbacks.tell_elected(self.leadership, self._tell_done)
         return TermStarted(self._election, self.candidate_id, token=token)
@@ -89,15 +103,19 @@ class Terms:
             self.leadership = None
         self._forget()
 
+    def beat_due(self) -> float:
+        """When the present term has to have shown progress."""
+        return math.inf if self.leadership is None else self.leadership._beat_until
+
     # Draining
 
-    def hold(self, leadership: Leadership) -> Hold:
-        """Count the caller as working under the present term."""
-        hold = Hold(leadership)
+    def hold(self, leadership: LeadershipT, owner: object) -> Hold[LeadershipT]:
+        """Count the owner as working under the present term."""
+        hold = Hold(leadership, owner)
         self._holds.add(hold)
         return hold
 
-    def let_go(self, hold: Hold) -> None:
+    def let_go(self, hold: Hold[LeadershipT]) -> None:
         """The work has ended; harmless in a child that was forked within it."""
         self._holds.discard(hold)
 
@@ -112,7 +130,6 @@ class Terms:
             self.is_draining = False
         return drained
 
-    def is_own_thread(self) -> bool:
+    def waits_for(self, owner: object) -> bool:
         """Whether the caller is what a drain waits for: it would wait for itself."""
-        own = threading.get_ident()
-        return self._callbacks.is_current_thread or any(h.thread_id == own for h in self._holds)
+        return self._callbacks.is_caller or any(hold.owner == owner for hold in self._holds)

@@ -56,6 +56,20 @@ class TermEnded(Event):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class NoProgress(Event):
+    """This leader gives its term up: it has shown no progress, or says that it is not healthy."""
+
+    name: ClassVar[str] = "leaderlock.no_progress"
+    log_level: ClassVar[int] = logging.WARNING
+
+    token: FencingToken
+    why: str
+
+    def __str__(self) -> str:
+        return f"{Event.__str__(self)} token={self.token} why={self.why!r}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LeaderChanged(Event):
     """Another candidate leads now, or nobody."""
 

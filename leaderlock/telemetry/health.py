@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from leaderlock.errors import TokenRegression
 from leaderlock.machine import State
@@ -31,7 +31,7 @@ class Health:
         return self.healthy
 
 
-def examine(candidate: Candidate) -> Health:
+def examine(candidate: Candidate[Any]) -> Health:
     """The health of one candidate, from what the store has answered lately. No I/O."""
     state = candidate.state
     if state is State.IDLE and not isinstance(candidate.error, TokenRegression):

@@ -69,6 +69,10 @@ class FakeElection:
                 clock=self.clock,
             )
         )
+        if elector is not None and not isinstance(elector, LeaderElector):
+            raise ConfigurationError(
+                f"a FakeElection is of a leaderlock.LeaderElector, not {elector!r}"
+            )
         if elector is None:
             self._fake = LeaderElector(self._stage, "fake election", candidate_id="me")
         else:
@@ -244,7 +248,7 @@ class FakeElection:
                 raise LeaderLockError(f"not within {_PATIENCE:g} s: {what}")
 
     def _require_outside(self) -> None:
-        if self.elector._candidate.callbacks.is_current_thread:
+        if self.elector._candidate.callbacks.is_caller:
             raise LeaderLockError(
                 "a FakeElection is steered from the test, not from a callback, which it would "
                 "wait for"

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
 from leaderlock.backends.memory import MemoryBackend
 from leaderlock.testing import BackendConformance, BackendHarness, FaultyBackend
+from leaderlock.testing.conformance.history import History
 from tests.conformance.harnesses import FaultyHarness, MemoryHarness
 
 # Nobody has to wait for what never comes.
@@ -72,8 +74,12 @@ def broken_client(*cases: str) -> Callable[[W], W]:
 
 def complaint(case: str, harness: BackendHarness) -> str | None:
     """What the case says about the backend; None: it passes."""
+    method = getattr(BackendConformance(), case)
+    fixtures: dict[str, object] = {"harness": harness}
+    if "history" in inspect.signature(method).parameters:
+        fixtures["history"] = History(harness, "threads")
     try:
-        getattr(BackendConformance(), case)(harness)
+        method(**fixtures)
     except AssertionError as error:
         return str(error)
     finally:

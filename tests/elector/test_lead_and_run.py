@@ -392,13 +392,13 @@ class TestWaitElected:
     def test_stop_ends_the_wait_for_anybody(self, client: Client) -> None:
         elector, answers = client.elector("e"), list[bool]()
         with in_thread(lambda: answers.append(elector.wait_elected())):
-            eventually(lambda: elector._feed._mailboxes)
+            eventually(lambda: elector._feed._subscribers)
             elector.stop()
         assert answers == [False]
 
     def test_closing_the_client_ends_the_wait_for_anybody(self, client: Client) -> None:
         elector, answers = client.elector("e"), list[bool]()
         with in_thread(lambda: answers.append(elector.wait_elected())):
-            eventually(lambda: elector._feed._mailboxes)
+            eventually(lambda: elector._feed._subscribers)
             client.close()
         assert answers == [False]

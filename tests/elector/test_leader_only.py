@@ -225,9 +225,6 @@ class TestTheLeadershipParameter:
         assert call(1) is None, "and the term is not held for ever"
 
 
-async def coroutine() -> None: ...
-
-
 def generator() -> Any:
     yield
 
@@ -236,19 +233,12 @@ async def async_generator() -> Any:
     yield
 
 
-class AsyncCallable:
-    async def __call__(self) -> None: ...
-
-
 @pytest.mark.parametrize(
     ("function", "words"),
     [
-        (coroutine, "coroutine function"),
         (generator, "generator function"),
         (async_generator, "asynchronous generator function"),
-        (partial(coroutine), "coroutine function"),
         (partial(generator), "generator function"),
-        (AsyncCallable(), "coroutine function"),
         (42, "decorates a function"),
         (classmethod(lambda cls: None), "decorates a function"),
         (dict.fromkeys, None),
@@ -390,7 +380,7 @@ class TestWithoutAnElector:
         with pytest.raises(ConfigurationError):
             leader_only("memory://", "")
         with pytest.raises(ConfigurationError):
-            leader_only("memory://", "e")(coroutine)
+            leader_only("memory://", "e")(generator)
 
     def test_a_dead_store_does_not_block_the_first_call_for_longer_than_two_requests(
         self, store: Store

@@ -92,7 +92,7 @@ def test_a_generator_that_is_closed_no_longer_listens(
     assert len(store._election("e").watchers) == 1
     changes.close()  # type: ignore[attr-defined]
     assert not store._election("e").watchers
-    assert not observer._feed._mailboxes
+    assert not observer._feed._subscribers
 
 
 def test_a_loop_that_breaks_no_longer_listens(store: Store, observer: LeaderElector) -> None:
@@ -196,4 +196,4 @@ def test_observing_begins_and_ends_at_random_beside_stops(store: Store) -> None:
         for _ in range(200):
             elector.stop()
         done.set()
-        eventually(lambda: elector.stop() and not elector._feed._mailboxes)
+        eventually(lambda: elector.stop() and not elector._feed._subscribers)

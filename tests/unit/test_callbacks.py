@@ -5,16 +5,18 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Iterator
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 from unittest import mock
 
 import pytest
 
 from leaderlock import ConfigurationError, FencingToken, Leadership, LossReason
 from leaderlock.callbacks import Callbacks, require_callable, runs_later
+from leaderlock.runtime import Runtime
 from leaderlock.telemetry.events import CallbackFailed, Event, LeaderChanged
 from leaderlock.testing import FakeClock
-from leaderlock.workers import Lane, Workers
+from leaderlock.workers import Workers
 from tests.elector.tools import PATIENCE
 
 TERM = Leadership(
@@ -23,20 +25,20 @@ TERM = Leadership(
 
 
 @pytest.fixture
-def callbacks() -> Iterator[Callbacks]:
+def callbacks() -> Iterator[Callbacks[Leadership]]:
     workers = Workers("test-callbacks", 1, finish=True)
-    callbacks = Callbacks("e", "me")
-    callbacks.lane = Lane(workers)
+    callbacks: Callbacks[Leadership] = Callbacks("e", "me")
+    callbacks.open(cast(Runtime, SimpleNamespace(callbacks=workers)))
     yield callbacks
     for thread in workers.close():
         thread.join(PATIENCE)
 
 
-def finish(callbacks: Callbacks) -> None:
+def finish(callbacks: Callbacks[Leadership]) -> None:
     """Wait until everything that was queued has run."""
     done = threading.Event()
-    assert callbacks.lane is not None
-    callbacks.lane.submit(done.set)
+    assert callbacks._lane is not None
+    callbacks._lane.submit(done.set)
     assert done.wait(PATIENCE)
 
 
@@ -45,7 +47,7 @@ def nothing() -> None:
 
 
 def test_done_comes_after_the_last_callback_even_if_all_raise(
-    callbacks: Callbacks, caplog: pytest.LogCaptureFixture
+    callbacks: Callbacks[Leadership], caplog: pytest.LogCaptureFixture
 ) -> None:
     order: list[str] = []
 
@@ -60,20 +62,20 @@ def test_done_comes_after_the_last_callback_even_if_all_raise(
     assert order == ["callback", "callback", "done"]
 
 
-def test_without_callbacks_there_is_nothing_to_wait_for(callbacks: Callbacks) -> None:
+def test_without_callbacks_there_is_nothing_to_wait_for(callbacks: Callbacks[Leadership]) -> None:
     assert callbacks.tell_elected(TERM, nothing) is False
     assert callbacks.tell_lost(TERM, LossReason.EXPIRED, nothing) is False
 
 
 def test_without_a_runtime_nothing_is_told() -> None:
-    callbacks = Callbacks("e", "me")
+    callbacks: Callbacks[Leadership] = Callbacks("e", "me")
     callbacks.add_lost(lambda *_: None)
     assert callbacks.tell_lost(TERM, LossReason.EXPIRED, nothing) is False
     callbacks.emit(Event("e", "me"))
 
 
 def test_a_failure_is_told_to_listeners_with_its_error(
-    callbacks: Callbacks, caplog: pytest.LogCaptureFixture
+    callbacks: Callbacks[Leadership], caplog: pytest.LogCaptureFixture
 ) -> None:
     events: list[Event] = []
     error = ValueError("mine")
@@ -84,7 +86,9 @@ def test_a_failure_is_told_to_listeners_with_its_error(
     assert "leaderlock.callback_failed callback=work election='e'" in caplog.text
 
 
-def test_a_change_of_leader_is_told_to_callbacks_and_listeners(callbacks: Callbacks) -> None:
+def test_a_change_of_leader_is_told_to_callbacks_and_listeners(
+    callbacks: Callbacks[Leadership],
+) -> None:
     told: list[object] = []
     assert not callbacks.follow_leader
     callbacks.add_leader_change(told.append)

@@ -171,7 +171,11 @@ def test_an_elector_of_the_program_is_taken_over_and_given_back(tmp_path: Path) 
     elector = LeaderElector(
         f"sqlite://{tmp_path}/e.db?ttl=7", "billing", candidate_id="web-1", on_lost=record.lost
     )
-    guarded = elector.leader_only(lambda leadership: leadership.token.source)
+
+    @elector.leader_only
+    def guarded(leadership: Leadership) -> str:
+        return leadership.token.source
+
     with FakeElection(elector) as election:
         assert election.elector is elector
         leadership = election.elect()

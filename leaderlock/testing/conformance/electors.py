@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 
-from leaderlock.elector import LeaderElector
 from leaderlock.machine import LossReason
 from leaderlock.testing.conformance.contender import Contender
-from leaderlock.testing.conformance.history import History, longest_take_over
-from leaderlock.testing.conformance.tools import frozen, new_name, until
+from leaderlock.testing.conformance.fronts import Front
+from leaderlock.testing.conformance.history import History, HistoryCases, longest_take_over
+from leaderlock.testing.conformance.tools import frozen, until
 from leaderlock.testing.harness import BackendHarness
 
 
-class ElectorCases:
-    def test_resigning_leader_hands_over(self, harness: BackendHarness) -> None:
-        history = History(harness, new_name())
+class ElectorCases(HistoryCases):
+    def test_resigning_leader_hands_over(self, history: History, harness: BackendHarness) -> None:
         with history.elector() as first:
             history.must_elect(1, harness.patience)
             with history.elector() as second:
@@ -24,9 +24,10 @@ class ElectorCases:
                 _must_have_followed(second, first)
         history.must_be_sound()
 
-    def test_stopped_leader_is_succeeded_at_once(self, harness: BackendHarness) -> None:
+    def test_stopped_leader_is_succeeded_at_once(
+        self, history: History, harness: BackendHarness
+    ) -> None:
         """Nobody waits out a lease after a clean stop (kubernetes-client#1669, tooz LP#1815330)."""
-        history = History(harness, new_name())
         with history.elector() as first:
             history.must_elect(1, harness.patience)
             assert first.stop(), "the release got no answer"
@@ -34,30 +35,28 @@ class ElectorCases:
         history.must_be_sound()
 
     def test_silent_leader_is_succeeded_when_its_lease_has_run_out(
-        self, harness: BackendHarness
+        self, history: History, harness: BackendHarness
     ) -> None:
-        history = History(harness, new_name())
         faulty = history.faulty_backend()
         with history.elector(faulty) as first:
             history.must_elect(1, harness.patience)
             with history.elector() as second, faulty.losing_requests():
                 history.must_wait(second)
                 with harness.stalled(faulty.inner):
-                    harness.pass_time(first.timing.longest_lease)
+                    harness.pass_time(first.elector.timing.longest_lease)
                     history.must_elect(2, longest_take_over(harness, second))
                 _must_have_followed(second, first)
         history.must_be_sound()
 
     def test_loss_is_told_by_the_deadline_when_the_store_is_frozen(
-        self, harness: BackendHarness
+        self, history: History, harness: BackendHarness
     ) -> None:
         """Noticed in time, though nobody says a word (consul#18271, curator#980)."""
-        history = History(harness, new_name())
         with history.elector() as elector:
             history.must_elect(1, harness.patience)
             with frozen(harness):
                 if "renew" in harness.frozen_requests:
-                    harness.pass_time(elector.timing.belief_window)
+                    harness.pass_time(elector.elector.timing.belief_window)
                     assert not elector.is_leader, "still leader a belief window after the silence"
                     history.must_lose(1, LossReason.EXPIRED)
                 else:
@@ -65,13 +64,14 @@ class ElectorCases:
                 _stop_in_time(harness, elector)
         history.must_be_sound()
 
-    def test_leader_is_elected_again_after_a_frozen_store(self, harness: BackendHarness) -> None:
-        history = History(harness, new_name())
+    def test_leader_is_elected_again_after_a_frozen_store(
+        self, history: History, harness: BackendHarness
+    ) -> None:
         with history.elector() as elector:
             history.must_elect(1, harness.patience)
             with frozen(harness):
                 if "renew" in harness.frozen_requests:
-                    harness.pass_time(elector.timing.belief_window)
+                    harness.pass_time(elector.elector.timing.belief_window)
                     history.must_lose(1, LossReason.EXPIRED)
                 else:
                     elector.resign()
@@ -79,29 +79,28 @@ class ElectorCases:
         history.must_be_sound()
 
     def test_backend_that_hangs_for_ever_delays_neither_loss_nor_stop(
-        self, harness: BackendHarness
+        self, history: History, harness: BackendHarness
     ) -> None:
         """kazoo#588, kubernetes#67651: a call without an end outlives the lease."""
-        history = History(harness, new_name())
         faulty = history.faulty_backend()
         with history.elector(faulty) as elector:
             history.must_elect(1, harness.patience)
             with faulty.hanging() as fault:
                 assert fault.wait_hit(), "no renewal was due"
-                harness.pass_time(elector.timing.belief_window)
+                harness.pass_time(elector.elector.timing.belief_window)
                 assert not elector.is_leader, "still leader a belief window after the silence"
                 history.must_lose(1, LossReason.EXPIRED)
                 assert not _stop_in_time(harness, elector), "nobody can know of a release"
         history.must_be_sound()
 
     def test_grant_that_arrives_after_its_lease_does_not_elect(
-        self, harness: BackendHarness
+        self, history: History, harness: BackendHarness
     ) -> None:
         """etcd#11456, curator#1211."""
-        history = History(harness, new_name())
         faulty, observer = history.faulty_backend(), harness.new_backend()
-        with history.elector(faulty) as elector:
+        with contextlib.ExitStack() as stack:
             with faulty.delaying_replies("campaign", times=1):
+                elector = stack.enter_context(history.elector(faulty))
                 until(
                     lambda: observer.leader(history.election).payload is not None,
                     harness.patience,
@@ -109,16 +108,17 @@ class ElectorCases:
                 )
                 too_late = observer.leader(history.election).token
                 with harness.stalled(faulty.inner):
-                    harness.pass_time(elector.timing.longest_lease)
+                    harness.pass_time(elector.elector.timing.longest_lease)
             history.must_elect(1, harness.patience)
             assert history.elected[0].token.value > too_late, (
                 "elected by a reply that came after the end of the lease"
             )
         history.must_be_sound()
 
-    def test_one_lost_renewal_costs_nothing(self, harness: BackendHarness) -> None:
+    def test_one_lost_renewal_costs_nothing(
+        self, history: History, harness: BackendHarness
+    ) -> None:
         """A renewer that gives up after one failure is of no use (redisson#775)."""
-        history = History(harness, new_name())
         faulty = history.faulty_backend()
         with history.elector(faulty) as elector:
             history.must_elect(1, harness.patience)
@@ -126,19 +126,22 @@ class ElectorCases:
                 assert fault.wait_hit(), "no renewal was due"
                 history.must_renew(faulty)
             for _ in range(4):
-                harness.pass_time(elector.timing.belief_window / 2)
+                harness.pass_time(elector.elector.timing.belief_window / 2)
                 history.must_renew(faulty)
             assert elector.is_leader and len(history.elected) == 1, (
                 f"one renewal was lost, and the term with it: {history}"
             )
         history.must_be_sound()
 
-    def test_followers_are_told_of_every_leader(self, harness: BackendHarness) -> None:
-        history = History(harness, new_name())
+    def test_followers_are_told_of_every_leader(
+        self, history: History, harness: BackendHarness
+    ) -> None:
         seen: list[str | None] = []
         first = history.elector(candidate_id="first")
         second = history.elector(candidate_id="second")
-        second.on_leader_change(lambda info: seen.append(info.candidate_id if info else None))
+        second.elector.on_leader_change(
+            lambda info: seen.append(info.candidate_id if info else None)
+        )
         bound = longest_take_over(harness, second)
         with first:
             history.must_elect(1, harness.patience)
@@ -152,12 +155,12 @@ class ElectorCases:
                     first.stop()
 
 
-def _must_have_followed(heir: LeaderElector, predecessor: LeaderElector) -> None:
+def _must_have_followed(heir: Front, predecessor: Front) -> None:
     assert heir.is_leader, f"{heir} was told that it leads, but does not"
     assert not predecessor.is_leader, f"{predecessor} still believes to lead"
 
 
-def _stop_in_time(harness: BackendHarness, elector: LeaderElector) -> bool:
+def _stop_in_time(harness: BackendHarness, elector: Front) -> bool:
     began = time.monotonic()
     released = elector.stop(harness.short_timeout)
     took = time.monotonic() - began

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 
+import pytest
+
 from leaderlock.backends.base import Backend
-from leaderlock.elector import LeaderElector
-from leaderlock.leadership import Leadership
+from leaderlock.leadership import AnyLeadership
 from leaderlock.machine import LossReason, State
-from leaderlock.testing.conformance.tools import prompt, until
+from leaderlock.testing.conformance.fronts import FRONTS, Front
+from leaderlock.testing.conformance.tools import new_name, prompt, until
 from leaderlock.testing.faults import FaultyBackend
 from leaderlock.testing.harness import BackendHarness
 
@@ -16,16 +18,26 @@ from leaderlock.testing.harness import BackendHarness
 _WATCHDOG_PERIOD = 1.0
 
 
+class HistoryCases:
+    """Cases of electors: each runs on both APIs."""
+
+    @pytest.fixture(params=FRONTS)
+    def history(self, harness: BackendHarness, request: pytest.FixtureRequest) -> History:
+        """What the electors of the case are told."""
+        return History(harness, request.param)
+
+
 class History:
     """Notes, in order, what the electors of one election are told."""
 
-    def __init__(self, harness: BackendHarness, election: str) -> None:
+    def __init__(self, harness: BackendHarness, front: str) -> None:
         self.harness = harness
-        self.election = election
-        self.elected: list[Leadership] = []
-        self.lost: list[tuple[Leadership, LossReason]] = []
+        self.election = new_name()
+        self._front = FRONTS[front]
+        self.elected: list[AnyLeadership] = []
+        self.lost: list[tuple[AnyLeadership, LossReason]] = []
         self._lock = threading.Lock()
-        self._electors: list[LeaderElector] = []
+        self._electors: list[Front] = []
         self._faults: list[str] = []
 
     def backend(self) -> Backend:
@@ -37,10 +49,8 @@ class History:
     def faulty_backend(self) -> FaultyBackend:
         return FaultyBackend(self.backend())
 
-    def elector(
-        self, backend: Backend | None = None, candidate_id: str | None = None
-    ) -> LeaderElector:
-        elector = LeaderElector(
+    def elector(self, backend: Backend | None = None, candidate_id: str | None = None) -> Front:
+        elector = self._front(
             backend or self.backend(),
             self.election,
             candidate_id=candidate_id,
@@ -68,10 +78,11 @@ class History:
         reason = self.lost[terms - 1][1]
         assert not reasons or reason in reasons, f"term {terms} was lost as {reason}: {self}"
 
-    def must_wait(self, elector: LeaderElector) -> None:
+    def must_wait(self, elector: Front) -> None:
         """Until the store has told it that it has to wait."""
+        candidate = elector.elector._candidate
         until(
-            lambda: elector._candidate.answered and elector._candidate.state is State.CAMPAIGNING,
+            lambda: candidate.answered and candidate.state is State.CAMPAIGNING,
             self.harness.patience,
             f"{elector} did not get an answer",
         )
@@ -101,14 +112,14 @@ class History:
         )
         assert not self._faults, self._faults[0]
 
-    def _note_elected(self, leadership: Leadership) -> None:
+    def _note_elected(self, leadership: AnyLeadership) -> None:
         with self._lock:
             believers = [elector for elector in self._electors if elector.is_leader]
             if len(believers) > 1:
                 self._faults.append(f"two electors believe to lead at one time: {believers}")
             self.elected.append(leadership)
 
-    def _note_lost(self, leadership: Leadership, reason: LossReason) -> None:
+    def _note_lost(self, leadership: AnyLeadership, reason: LossReason) -> None:
         with self._lock:
             self.lost.append((leadership, reason))
 
@@ -120,11 +131,7 @@ class History:
         return f"elected {[term.token.value for term in self.elected]}, lost {lost}"
 
 
-def longest_take_over(harness: BackendHarness, elector: LeaderElector) -> float:
+def longest_take_over(harness: BackendHarness, elector: Front) -> float:
     """In real seconds, once the term is free: to notice it, and to ask again."""
-    timing = elector.timing
-    return timing.max_backoff + 2 * timing.request_timeout + prompt(harness, _backend_of(elector))
-
-
-def _backend_of(elector: LeaderElector) -> Backend:
-    return elector._client.runtime().backend
+    timing, backend = elector.elector.timing, elector.elector._client.runtime().backend
+    return timing.max_backoff + 2 * timing.request_timeout + prompt(harness, backend)

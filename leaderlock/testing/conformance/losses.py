@@ -5,21 +5,21 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from itertools import cycle, islice
 
-from leaderlock.elector import LeaderElector
 from leaderlock.machine import LossReason
 from leaderlock.testing.conformance.contender import Contender
-from leaderlock.testing.conformance.history import History
-from leaderlock.testing.conformance.tools import new_name
+from leaderlock.testing.conformance.fronts import Front
+from leaderlock.testing.conformance.history import History, HistoryCases
 from leaderlock.testing.faults import FaultyBackend
 from leaderlock.testing.harness import BackendHarness
 
 _LOSSES = 20
 
 
-class LossCases:
-    def test_twenty_losses_are_each_told_once_and_made_good(self, harness: BackendHarness) -> None:
+class LossCases(HistoryCases):
+    def test_twenty_losses_are_each_told_once_and_made_good(
+        self, history: History, harness: BackendHarness
+    ) -> None:
         """An election is not a single shot (kuberhealthy#1533, consul#4902)."""
-        history = History(harness, new_name())
         faulty = history.faulty_backend()
         with history.elector(faulty) as elector:
             history.must_elect(1, harness.patience)
@@ -32,9 +32,10 @@ class LossCases:
         assert len(history.elected) == _LOSSES + 1, f"terms that nobody ended: {history}"
         Contender(harness, history.election).win()  # nothing was left behind
 
-    def test_deleted_leader_is_told_and_contends_again(self, harness: BackendHarness) -> None:
+    def test_deleted_leader_is_told_and_contends_again(
+        self, history: History, harness: BackendHarness
+    ) -> None:
         """An operator has taken its lease away (kazoo#2, etcd#19597)."""
-        history = History(harness, new_name())
         with history.elector() as elector:
             history.must_elect(1, harness.patience)
             harness.delete_leader(history.election)
@@ -48,16 +49,16 @@ class LossCases:
 
 
 def _ways_to_lose(
-    harness: BackendHarness, history: History, faulty: FaultyBackend, elector: LeaderElector
+    harness: BackendHarness, history: History, faulty: FaultyBackend, elector: Front
 ) -> Iterator[Callable[[], object]]:
     def lose_requests() -> None:
         with faulty.losing_requests(), harness.stalled(faulty.inner):
-            harness.pass_time(elector.timing.belief_window)
+            harness.pass_time(elector.elector.timing.belief_window)
             history.must_lose(len(history.elected), LossReason.EXPIRED)
 
     def lose_replies() -> None:
         with faulty.losing_replies("renew"):
-            harness.pass_time(elector.timing.belief_window)
+            harness.pass_time(elector.elector.timing.belief_window)
             history.must_lose(len(history.elected), LossReason.EXPIRED)
 
     def delete() -> None:

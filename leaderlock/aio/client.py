@@ -1,0 +1,92 @@
+"""connect() for asyncio: one session with a store, and any number of elections over it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self
+
+from leaderlock.aio.bridge import in_thread
+from leaderlock.aio.leadership import Leadership
+from leaderlock.backends.base import Backend
+from leaderlock.client import Client as ThreadedClient
+from leaderlock.client import ClientFront
+from leaderlock.client import connect as connect_threaded
+from leaderlock.machine import LossReason
+from leaderlock.observer import LeaderInfo
+from leaderlock.timing import Timing, bounded_time
+
+if TYPE_CHECKING:
+    from leaderlock.aio.elector import LeaderElector
+
+
+class Client(ClientFront):
+    """`leaderlock.Client` for asyncio: made by `connect()`, closed by `async with` or `close`."""
+
+    def __init__(self, client: ThreadedClient) -> None:
+        self._client = client
+
+    @property
+    def timing(self) -> Timing:
+        """Every duration of the elections of this client, in seconds."""
+        return self._client.timing
+
+    def elector(
+        self,
+        election: str,
+        *,
+        candidate_id: str | None = None,
+        metadata: Mapping[str, Any] | None = None,
+        on_elected: Callable[[Leadership], object] | None = None,
+        on_lost: Callable[[Leadership, LossReason], object] | None = None,
+        on_leader_change: Callable[[LeaderInfo | None], object] | None = None,
+        healthy: Callable[[], object] | None = None,
+        beat_timeout: float | None = None,
+    ) -> LeaderElector:
+        """An elector that shares this client's session. See `LeaderElector`.
+
+        Raises:
+            ConfigurationError: a value that cannot be used.
+        """
+        from leaderlock.aio.elector import LeaderElector
+
+        return LeaderElector(
+            self,
+            election,
+            candidate_id=candidate_id,
+            metadata=metadata,
+            on_elected=on_elected,
+            on_lost=on_lost,
+            on_leader_change=on_leader_change,
+            healthy=healthy,
+            beat_timeout=beat_timeout,
+        )
+
+    async def close(self, timeout: float | None = None) -> bool:
+        """Stop every elector of this client and end the session. See `leaderlock.Client.close`.
+
+        When it is cancelled, the closing goes on.
+        """
+        self._client.begin_close()
+        bound = bounded_time(timeout, self.timing.stop_timeout)
+        return await in_thread(partial(self._client.close, bound), "leaderlock-close")
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await self.close()
+
+    def __repr__(self) -> str:
+        return f"<leaderlock.aio.Client {self._client.config.url}>"
+
+
+def connect(store: str | Backend | None = None, **settings: Any) -> Client:
+    """A client for many elections over one session. Does not wait.
+
+    The arguments are those of `leaderlock.connect`.
+
+    Raises:
+        ConfigurationError: a value that cannot be used. Nothing is connected yet.
+    """
+    return Client(connect_threaded(store, **settings))
