@@ -51,7 +51,7 @@ class FakeElection:
     Args:
         elector: one that the program under test already has, for example in a module. From entering
             to leaving the `with` block it is under the hand of the test, with copies of its
-            callbacks, and talks to no store. Default: one of its own.
+            callbacks, and talks to no store; `healthy` is not asked. Default: one of its own.
         ttl: of an elector of its own, in seconds.
 
     Attributes:
