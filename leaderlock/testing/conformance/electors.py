@@ -99,7 +99,7 @@ class ElectorCases(HistoryCases):
         """etcd#11456, curator#1211."""
         faulty, observer = history.faulty_backend(), harness.new_backend()
         with contextlib.ExitStack() as stack:
-            with faulty.delaying_replies("campaign", times=1):
+            with faulty.delaying_replies("campaign"):
                 elector = stack.enter_context(history.elector(faulty))
                 until(
                     lambda: observer.leader(history.election).payload is not None,
