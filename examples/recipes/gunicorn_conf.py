@@ -20,7 +20,7 @@ def post_worker_init(worker: Any) -> None:
 
 
 def worker_exit(server: Any, worker: Any) -> None:
-    """In the worker, on its way out: hand over now, not when the lease has run out."""
+    """In the worker, on its way out: hand over, instead of leaving it to the end of Python."""
     from examples.recipes.gunicorn_app import elector
 
     elector.stop()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from collections.abc import Callable, Mapping
-from typing import Any, Self
+from typing import Any, Self, cast
 
+from leaderlock.any_elector import AnyElector
 from leaderlock.backends.base import Renewal, Settings
 from leaderlock.elector import LeaderElector
 from leaderlock.errors import ConfigurationError, LeaderLockError
-from leaderlock.leadership import Leadership
+from leaderlock.leadership import AnyLeadership, Leadership
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo, decode_reading, encode_payload
 from leaderlock.telemetry.events import (
@@ -48,6 +50,10 @@ class FakeElection:
     raised by the method (in production it is logged). The methods are for the test's threads: not
     for callbacks, which would wait for themselves.
 
+    An elector of `leaderlock.aio` is started by the program, on its loop. The test then says
+    `async with FakeElection(elector) as election` and, because the methods wait,
+    `await asyncio.to_thread(election.elect)`.
+
     Args:
         elector: one that the program under test already has, for example in a module. From entering
             to leaving the `with` block it is under the hand of the test, with copies of its
@@ -59,7 +65,9 @@ class FakeElection:
         clock: the `FakeClock` that its terms are believed by.
     """
 
-    def __init__(self, elector: LeaderElector | None = None, *, ttl: float = DEFAULT_TTL) -> None:
+    def __init__(self, elector: AnyElector[Any] | None = None, *, ttl: float = DEFAULT_TTL) -> None:
+        if not isinstance(elector, AnyElector | None):
+            raise ConfigurationError(f"a FakeElection is of an elector, not of {elector!r}")
         self.clock = FakeClock()
         timing = None if elector is None else elector.timing
         self._stage = Stage(
@@ -69,15 +77,11 @@ class FakeElection:
                 clock=self.clock,
             )
         )
-        if elector is not None and not isinstance(elector, LeaderElector):
-            raise ConfigurationError(
-                f"a FakeElection is of a leaderlock.LeaderElector, not {elector!r}"
-            )
         if elector is None:
-            self._fake = LeaderElector(self._stage, "fake election", candidate_id="me")
+            fake: AnyElector[Any] = LeaderElector(self._stage, "fake election", candidate_id="me")
         else:
             config = elector._candidate._config
-            self._fake = LeaderElector(
+            fake = type(elector)(
                 self._stage,
                 elector.election,
                 candidate_id=elector.candidate_id,
@@ -85,7 +89,8 @@ class FakeElection:
                 epoch=config.epoch,
                 drain_timeout=elector.timing.drain_timeout,
             )
-        self.elector = self._fake if elector is None else elector
+        self._fake = fake
+        self.elector = cast("LeaderElector", fake if elector is None else elector)
         self._own: dict[str, Any] = {}  # of an elector that was given: what it is made of
         self._changed = threading.Condition()
         self._told: tuple[LeaderInfo | None] | None = None
@@ -100,11 +105,18 @@ class FakeElection:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        self.elector.stop()
+        self._require_outside()
+        self.elector._client.close()
         if self._own:
             vars(self.elector).clear()
             vars(self.elector).update(self._own)
             self._own = {}
+
+    async def __aenter__(self) -> Self:
+        return self.__enter__()
+
+    async def __aexit__(self, *exc_info: object) -> None:
+        await asyncio.to_thread(self.__exit__, *exc_info)
 
     def _take_over(self) -> None:
         if self.elector._candidate.contends:
@@ -125,18 +137,23 @@ class FakeElection:
             LeaderLockError: it leads already, or work under its last term has not ended.
         """
         self._require_outside()
-        if self.elector.is_leader:
-            raise LeaderLockError(f"{self.elector!r} leads already")
-        self.elector.start()
+        elector = self.elector
+        if elector.is_leader:
+            raise LeaderLockError(f"{elector!r} leads already")
+        if not elector._is_of_a_loop:
+            elector.start()
+        elif not elector._candidate.contends:
+            raise LeaderLockError(f"{elector!r} is of leaderlock.aio: start it on its loop first")
         self._stage.choose()
-        if not self.elector.wait_elected(_PATIENCE):
-            self._stage.withdraw()
+        try:
+            leadership = elector._candidate.wait_term(_PATIENCE)
+        finally:
+            self._stage.withdraw()  # if it has not been taken up
+        if leadership is None:
             raise LeaderLockError(
-                f"{self.elector!r} has not taken the term up within {_PATIENCE:g} s: work or a "
+                f"{elector!r} has not taken the term up within {_PATIENCE:g} s: work or a "
                 "callback of its last term has not ended, or it was stopped"
             )
-        leadership = self.elector.leadership
-        assert leadership is not None, "no time has passed"
         self._wait_for(lambda: self._begun == leadership.token, "on_elected has returned")
         self._settle(None)
         return leadership
@@ -164,9 +181,10 @@ class FakeElection:
                 self.advance(leadership.remaining() + _TICK)
                 self._stage.let_lead(None)  # the lease outlasts the belief
             case LossReason.RESIGNED:
-                self.elector.resign()
+                attempt = self.elector._candidate.step_down(reason)
+                self.elector._candidate.wait_released(attempt, self.elector.timing.stop_timeout)
             case LossReason.STOPPED:
-                self.elector.stop()
+                self.elector._client.close()
             case _:
                 raise ConfigurationError(
                     f"{reason} comes of what the program itself does: have its work raise, or fork"
@@ -229,7 +247,7 @@ class FakeElection:
                     self._ended = token
             self._changed.notify_all()
 
-    def _settle(self, before: Leadership | None) -> None:
+    def _settle(self, before: AnyLeadership | None) -> None:
         """Wait until all is told of the change since `before`; raise what the callbacks raised."""
         if before is not None and not before.is_valid:
             self._wait_for(lambda: self._ended == before.token, "on_lost has returned")
@@ -248,8 +266,19 @@ class FakeElection:
                 raise LeaderLockError(f"not within {_PATIENCE:g} s: {what}")
 
     def _require_outside(self) -> None:
+        """Refuse whoever would wait for himself."""
         if self.elector._candidate.callbacks.is_caller:
+            raise LeaderLockError("a FakeElection is steered from the test, not from a callback")
+        if self.elector._is_of_a_loop and _is_in_a_loop():
             raise LeaderLockError(
-                "a FakeElection is steered from the test, not from a callback, which it would "
-                "wait for"
+                "the loop has to run while a FakeElection waits for what runs on it: "
+                "await asyncio.to_thread(election.elect), and `async with FakeElection(...)`"
             )
+
+
+def _is_in_a_loop() -> bool:
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import subprocess
 import sys
 import threading
@@ -17,6 +18,7 @@ from leaderlock import (
     LeaderLockError,
     LeadershipLost,
     LossReason,
+    aio,
 )
 from leaderlock.leadership import Leadership
 from leaderlock.testing import FakeElection
@@ -125,7 +127,9 @@ def test_expire_ends_the_work_of_run(election: FakeElection) -> None:
     assert seen == [LossReason.EXPIRED] * 2
 
 
-def test_lead_check_and_leader_only_do_as_in_production(election: FakeElection) -> None:
+def test_lead_check_and_leader_only_do_as_in_production(
+    election: FakeElection,
+) -> None:
     elector = election.elector
     job = elector.leader_only(lambda: "done")
     assert job() is None
@@ -221,3 +225,57 @@ def test_the_plugin_needs_nothing_but_pytest(tmp_path: Path) -> None:
         env={"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "LEADERLOCK_URL": "redis://nowhere"},
     )
     assert "1 passed" in done.stdout, done.stdout + done.stderr
+
+
+def test_an_elector_of_asyncio_is_steered_from_another_thread() -> None:
+    asyncio.run(_steer_an_elector_of_asyncio())
+
+
+async def _steer_an_elector_of_asyncio() -> None:
+    told: list[object] = []
+    elector = aio.LeaderElector("redis://nowhere", "e")
+
+    @elector.on_elected
+    async def elected(leadership: aio.Leadership) -> None:
+        await asyncio.sleep(0.01)
+        told.append(leadership.token.value)
+
+    @elector.on_lost
+    async def lost(leadership: aio.Leadership, reason: LossReason) -> None:
+        await asyncio.sleep(0.01)
+        told.append(reason)
+        if reason is LossReason.TAKEN:
+            raise AssertionError("mine")
+
+    async with FakeElection(elector) as election:
+        with pytest.raises(LeaderLockError, match="start it on its loop"):
+            await asyncio.to_thread(election.elect)
+        with pytest.raises(LeaderLockError, match="to_thread"):
+            election.elect()
+        elector.start()
+        await asyncio.to_thread(election.elect)
+        assert told == [1]
+        entered = asyncio.Event()
+        leading = asyncio.create_task(_lead(elector, entered))
+        await entered.wait()
+        await asyncio.to_thread(election.expire)
+        with pytest.raises(LeadershipLost):
+            await leading
+        assert told == [1, LossReason.EXPIRED]
+        await asyncio.to_thread(election.elect)
+        with pytest.raises(AssertionError, match="mine"):
+            await asyncio.to_thread(election.someone_else_leads, "b")
+        await asyncio.to_thread(election.elect)
+        await asyncio.to_thread(election.lose, LossReason.RESIGNED)
+        await asyncio.to_thread(election.elect)
+    assert told == [1, LossReason.EXPIRED, 2, LossReason.TAKEN, 4, LossReason.RESIGNED, 5] + [
+        LossReason.STOPPED
+    ]
+    eventually(lambda: not our_threads(), "all threads have ended")
+
+
+async def _lead(elector: aio.LeaderElector, entered: asyncio.Event) -> None:
+    async with elector.lead() as leadership:
+        entered.set()
+        assert leadership.remaining() > 0
+        await asyncio.sleep(PATIENCE)
