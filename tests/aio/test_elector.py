@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
+import time
 from contextlib import aclosing
 
 import pytest
@@ -287,5 +288,27 @@ def test_a_lost_term_can_be_waited_for_outside_of_its_block(store: Store) -> Non
             assert await waiting
             assert await leadership.wait_lost(0.01)
             assert leadership._wakes == []
+
+    run(main())
+
+
+def test_a_leader_whose_loop_is_wedged_gives_the_term_up(store: Store) -> None:
+    async def main() -> None:
+        record, asked = Record(), list[bool]()
+
+        async def healthy() -> bool:
+            await asyncio.sleep(0)
+            asked.append(True)
+            return True
+
+        elector = LeaderElector(store, "e", on_lost=record.lost, healthy=healthy)
+        async with elector:
+            assert await elector.wait_elected(5)
+            await eventually(lambda: len(asked) >= 2)
+            leadership = elector.leadership
+            assert leadership is not None
+            time.sleep(1.5 * elector.timing.ttl)
+            assert leadership.reason is LossReason.WORK_FAILED
+            await eventually(lambda: record.of("lost") == [LossReason.WORK_FAILED])
 
     run(main())
