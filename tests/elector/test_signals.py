@@ -22,6 +22,7 @@ MakeElector = Callable[[], LeaderElector]
 PROGRAM = """
 import os, signal, sys, threading
 from leaderlock import LeaderElector, stop_on_signals
+signal.signal(signal.SIGINT, signal.default_int_handler)  # ignored where tests run in a background
 elector = LeaderElector(sys.argv[1], "signals", candidate_id="child")
 def say(*words):  # in one piece, from whichever thread
     os.write(1, (" ".join(map(str, words)) + "\\n").encode())
