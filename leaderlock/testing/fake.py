@@ -69,14 +69,8 @@ class FakeElection:
         if not isinstance(elector, AnyElector | None):
             raise ConfigurationError(f"a FakeElection is of an elector, not of {elector!r}")
         self.clock = FakeClock()
-        timing = None if elector is None else elector.timing
-        self._stage = Stage(
-            Settings(
-                ttl=ttl if timing is None else timing.ttl,
-                request_timeout=ttl / 10 if timing is None else timing.request_timeout,
-                clock=self.clock,
-            )
-        )
+        ttl = ttl if elector is None else elector.timing.ttl
+        self._stage = Stage(Settings(ttl=ttl, request_timeout=ttl / 10, clock=self.clock))
         if elector is None:
             fake: AnyElector[Any] = LeaderElector(self._stage, "fake election", candidate_id="me")
         else:
