@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from leaderlock.leadership import Leadership as Leadership
     from leaderlock.machine import LossReason as LossReason
     from leaderlock.observer import LeaderInfo as LeaderInfo
+    from leaderlock.signals import stop_on_signals as stop_on_signals
     from leaderlock.timing import Timing as Timing
     from leaderlock.tokens import FencingToken as FencingToken
 
@@ -61,6 +62,7 @@ _HOME = {
     "Leadership": "leaderlock.leadership",
     "LossReason": "leaderlock.machine",
     "LeaderInfo": "leaderlock.observer",
+    "stop_on_signals": "leaderlock.signals",
     "Timing": "leaderlock.timing",
     "FencingToken": "leaderlock.tokens",
 }

@@ -8,7 +8,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from os import getpid
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Generic, NoReturn, Self, TypeVar
 
 from leaderlock.backends.base import Backend
 from leaderlock.callbacks import Callbacks
@@ -203,6 +203,12 @@ class AnyElector(ABC, Generic[LeadershipT]):
         return (
             f"<{type(self).__name__} {self.candidate_id!r} for {self.election!r} at "
             f"{self._client.config.url}: {self._candidate.state.value}>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied: its session is of this process alone; hand on "
+            "the URL, and make one there"
         )
 
     # Contending

@@ -11,7 +11,7 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self
 
 from leaderlock.backends.base import Backend, Settings
 from leaderlock.clock import BOOT_CLOCK, Clock
@@ -178,6 +178,12 @@ class Client:
     def __repr__(self) -> str:
         return f"<leaderlock.Client {self.config.url}>"
 
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied: its session is of this process alone; hand on "
+            "the URL, and make one there"
+        )
+
     # For the electors
 
     def runtime(self) -> Runtime:
@@ -198,6 +204,11 @@ class Client:
         if self._at_loss is not None:
             self._at_loss.detach()
         return runtime
+
+    @property
+    def contends(self) -> bool:
+        """Whether an elector of this client has been started and not stopped. Takes no lock."""
+        return bool(self._contending)
 
     def add(self, elector: AnyElector[Any]) -> None:
         """Have an elector stopped when this client is closed."""

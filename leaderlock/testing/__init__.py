@@ -1,5 +1,6 @@
-"""For tests: a clock to move, faults to inject, and the suite that every backend has to pass.
+"""For tests: elections that go as a test says, and the suite that every backend has to pass.
 
+FakeElection        an elector, elected and deposed when the test says so; as a fixture in `.plugin`
 FakeClock           a clock that a test moves
 FaultyBackend       any backend, with faults on demand
 BackendHarness      what the suite has to know of a store
@@ -11,6 +12,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from leaderlock.testing.clock import FakeClock as FakeClock
+from leaderlock.testing.fake import FakeElection as FakeElection
 from leaderlock.testing.faults import Fault as Fault
 from leaderlock.testing.faults import FaultyBackend as FaultyBackend
 from leaderlock.testing.harness import BackendHarness as BackendHarness

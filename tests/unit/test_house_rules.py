@@ -32,6 +32,7 @@ LAYERS = (
     ("decorators",),
     ("any_elector",),
     ("elector",),
+    ("signals",),
     ("aio",),
     ("",),
     ("testing",),
@@ -193,7 +194,7 @@ PUBLIC = [
     "LeaderElector", "Leadership", "LossReason", "FencingToken", "LeaderInfo", "connect", "Client",
     "leader_only", "Backend", "Timing", "LeaderLockError", "ConfigurationError", "UnknownBackend",
     "MissingDependency", "BackendUnavailable", "BackendRefused", "NotLeader", "LeadershipLost",
-    "CampaignTimeout", "StaleToken", "TokenRegression",
+    "CampaignTimeout", "StaleToken", "TokenRegression", "stop_on_signals",
 ]  # fmt: skip
 MEMBERS = {
     "LeaderElector": (

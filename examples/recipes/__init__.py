@@ -1,0 +1,1 @@
+"""Programs to begin from: one for each framework. docs/recipes.md shows them."""

@@ -1,0 +1,1 @@
+"""The application: customers, and who has charged them."""
