@@ -158,7 +158,7 @@ class SQLFence:
         """Keep everybody else out for the length of a block that writes somewhere else.
 
         For a resource that cannot compare tokens itself, in any number of processes: `FenceGate`
-        does so in one. The fence is raised and committed first, and its row stays locked, so that one
+        does so in one. The fence is raised and committed first, and its row stays locked: one
         block runs at a time, also of those under the same token.
 
         What it does not promise: that the block has ended when the lock does, if the connection is
