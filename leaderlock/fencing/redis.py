@@ -39,7 +39,7 @@ local token, source = ARGV[1], ARGV[2]
 if seen[1] then
     local same_epoch = string.sub(seen[1], 1, 10) == string.sub(token, 1, 10)
     local foreign = seen[2] and seen[2] ~= '' and source ~= '' and seen[2] ~= source
-    if token < seen[1] or (same_epoch and foreign) then
+    if #seen[1] ~= #token or token < seen[1] or (same_epoch and foreign) then
         return {0, seen[1], seen[2] or ''}
     end
     if same_epoch and source == '' then source = seen[2] or '' end
