@@ -48,6 +48,7 @@ class ConsulFence(StoreFence[ConsulBackend]):
         deletes: tuple[str, ...],
     ) -> bool:
         operations: list[dict[str, Any]] = [
+            # The index is the term: one session may hold the key again in a later one.
             {"Verb": "check-index", "Key": place.key, "Index": token.value},
             {"Verb": "check-session", "Key": place.key, "Session": place.session},
         ]

@@ -204,21 +204,20 @@ class FenceGate:
         """
         end = _end_of(timeout)
         self.check(token)
-        changed, holders = self._changed, self._holders  # of this process
-        number = (token.epoch, token.value)
-        with changed:
+        number, pid = (token.epoch, token.value), os.getpid()
+        with self._changed:
             self._wait_for_lower(token, end)
             self._raise_to(token)  # a higher one may have come meanwhile
-            holders[number] += 1
+            self._holders[number] += 1
         try:
             yield token
         finally:
-            if changed is self._changed:  # else this is a child that was forked in the block
-                with changed:
-                    holders[number] -= 1
-                    if not holders[number]:
-                        del holders[number]
-                        changed.notify_all()
+            if pid == os.getpid():  # else this is a child, forked within the parent's block
+                with self._changed:
+                    self._holders[number] -= 1
+                    if not self._holders[number]:
+                        del self._holders[number]
+                        self._changed.notify_all()
 
     def _raise_to(self, token: FencingToken) -> None:
         self._highest = judge(token, self._highest, self._resource)

@@ -64,9 +64,11 @@ Word = str | bytes | int | float
 class RedisClient(Protocol):
     """What a fence needs of a client: `redis.Redis`, `redis.RedisCluster`, or one like them."""
 
-    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any: ...
+    def eval(self, script: str, numkeys: int, *keys_and_args: Any) -> Any:
+        """Run a script: the command EVAL."""
 
-    def hmget(self, name: str, keys: list[str], /) -> Any: ...
+    def hmget(self, name: str, keys: list[str], /) -> Any:
+        """Read fields of a hash: the command HMGET."""
 
 
 class RedisFence:

@@ -122,7 +122,7 @@ def test_a_store_makes_the_gate_survive_a_restart(redis: Shared) -> None:
 
 
 def test_a_store_that_does_not_answer_lets_nobody_through() -> None:
-    client = redis_py.Redis(port=1, retry=None)
+    client = redis_py.Redis(port=1)
     gate = FenceGate("spool", store=RedisFence(client, "spool"))
     with pytest.raises(redis_py.ConnectionError), gate.hold(OLD):
         pytest.fail("the block was run")
@@ -152,6 +152,7 @@ def test_a_fork_within_a_block_ends_it_on_both_sides() -> None:
 
     block = gate.hold(OLD)
     block.__enter__()
-    assert in_child(child) == ""
+    with gate._changed:  # as another thread of the parent's may, at the moment of the fork
+        assert in_child(child) == ""
     block.__exit__(None, None, None)
     gate.advance(NEW, timeout=0)

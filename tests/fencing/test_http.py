@@ -65,7 +65,7 @@ class Asgi(App):
     @contextlib.contextmanager
     def serve(self, hold: Any) -> Iterator[int]:
         config = uvicorn.Config(
-            ASGIFence(self, hold),  # type: ignore[arg-type]
+            ASGIFence(self, hold),
             port=0,
             lifespan="off",
             log_level="critical",

@@ -93,17 +93,19 @@ def test_the_fence_survives_a_crash_of_the_server() -> None:
 
 
 def test_in_a_cluster_all_keys_of_a_write_are_in_the_fences_slot() -> None:
-    with RedisCluster() as cluster:
-        host = redis_py.cluster.ClusterNode("127.0.0.1", cluster.nodes[0].port)
-        with redis_py.RedisCluster(startup_nodes=[host]) as client:
-            for number in range(8):  # on every node
-                fence = RedisFence(client, f"shard {number}")
-                fence.write(NEW, ("SET", fence.key("a"), 1), ("SET", fence.key("b"), 2))
-                with pytest.raises(StaleToken):
-                    fence.write(OLD, ("SET", fence.key("a"), 3))
-                assert (client.get(fence.key("a")), fence.highest()) == (b"1", NEW)
-            with pytest.raises(redis.exceptions.RedisClusterException, match="same key slot"):
-                fence.write(NEW, ("SET", "elsewhere", 1))
+    with RedisCluster() as cluster, client_of(cluster) as client:
+        for number in range(8):  # on every node
+            fence = RedisFence(client, f"shard {number}")
+            fence.write(NEW, ("SET", fence.key("a"), 1), ("SET", fence.key("b"), 2))
+            with pytest.raises(StaleToken):
+                fence.write(OLD, ("SET", fence.key("a"), 3))
+            assert (client.get(fence.key("a")), fence.highest()) == (b"1", NEW)
+        with pytest.raises(redis.exceptions.RedisClusterException, match="same key slot"):
+            fence.write(NEW, ("SET", "elsewhere", 1))
+
+
+def client_of(cluster: RedisCluster) -> Any:
+    return redis_py.RedisCluster("127.0.0.1", cluster.nodes[0].port)
 
 
 def test_what_is_no_client_is_refused() -> None:

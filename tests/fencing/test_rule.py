@@ -124,8 +124,10 @@ def test_every_fence_follows_the_rule(new_fence: NewFence, verb: str) -> None:
         else:
             with pytest.raises(refused) as caught:
                 act(fence, verb, shown)
-            assert caught.value.presented == shown
-            assert is_same(caught.value.highest, seen)
+            error = caught.value
+            assert isinstance(error, StaleToken | TokenRegression)
+            assert error.presented == shown
+            assert is_same(error.highest, seen)
         assert is_same(highest_of(fence), then), (seen, shown)
 
 

@@ -92,17 +92,31 @@ def test_who_was_succeeded_is_refused(store: Store, leader: LeaderElector) -> No
         leader.stop()
         assert successor.wait_elected(PATIENCE)
         new = token_of(successor)
-        for refused in (
-            lambda: fence.write(old, {key: b"late"}),
-            lambda: fence.check(old),
-            lambda: store.fence(successor).advance(old),
-        ):
-            with pytest.raises(StaleToken) as caught:
-                refused()
-            assert (caught.value.presented, caught.value.highest) == (old, new)
+        with pytest.raises(StaleToken) as caught:
+            fence.write(old, {key: b"late"})
+        assert (caught.value.presented, caught.value.highest) == (old, new)
+        with pytest.raises(StaleToken):
+            fence.check(old)
+        with pytest.raises(StaleToken):
+            store.fence(successor).advance(old)
         store.fence(successor).write(new, {key: b"new"})
         assert fence.read(key) == b"new"
     leader.stop()  # the fence has opened a session again to ask
+
+
+def test_an_earlier_term_of_the_same_session_is_refused(
+    store: Store, leader: LeaderElector
+) -> None:
+    fence, old, key = store.fence(leader), token_of(leader), store.key("a")
+    fence.write(old, {key: b"1"})
+    assert leader.resign()
+    eventually(lambda: leader.is_leader)
+    with pytest.raises(StaleToken):
+        fence.write(old, {key: b"2"})
+    fence.write(token_of(leader), {key: b"3"})
+    with pytest.raises(StaleToken):  # found anew, or remembered
+        fence.write(old, {key: b"4"})
+    assert fence.read(key) == b"3"
 
 
 def test_who_was_deposed_and_does_not_know_it_is_refused(
