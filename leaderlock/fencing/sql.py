@@ -31,7 +31,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from leaderlock.errors import ConfigurationError
+from leaderlock.errors import ConfigurationError, LeaderLockError
 from leaderlock.fencing.dialects import TABLE, Statements
 from leaderlock.fencing.gate import (
     LONGEST_NAME,
@@ -42,6 +42,8 @@ from leaderlock.fencing.gate import (
 )
 from leaderlock.fencing.links import SQLConnection, link_to
 from leaderlock.tokens import FencingToken
+
+_TRIES = 3
 
 
 class SQLFence:
@@ -133,6 +135,8 @@ class SQLFence:
     def transaction(self, token: FencingToken) -> Iterator[Any]:
         """Check, run the block, commit; roll back if it raises. Works in autocommit mode too.
 
+        Do not commit within the block: what comes after it would not be fenced any more.
+
         Yields:
             A cursor of the connection; or, if that is SQLAlchemy's, the connection or session.
 
@@ -212,12 +216,16 @@ class SQLFence:
         row = None
         if not self._statements.locks_first:
             row = self._link.run(*self._statements.lock(values))
-        if row is None:
+        for _ in range(_TRIES):  # somebody may delete it by hand in between
+            if row is not None:
+                break
             self._link.run(*self._statements.ensure(values))
             row = self._link.run(*self._statements.lock(values))
         if not self._link.lasts():
             return False
-        highest = None if row is None else _token_of(row)
+        if row is None:
+            raise LeaderLockError(f"the fence of {self._resource!r} was written, and is not there")
+        highest = _token_of(row)
         risen = judge(token, highest, self._resource)
         if not is_same(risen, highest):
             self._link.run(*self._statements.raise_to(self._values(risen)))

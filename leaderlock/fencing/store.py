@@ -54,12 +54,14 @@ class StoreFence(ABC, Generic[BackendT]):
 
     def __init__(self, elector: LeaderElector) -> None:
         self._elector = elector
-        self._place: tuple[int, Any] | None = None  # a token's value, where its record is
-        backend = elector._client.config.backend
-        if not set(self._schemes) & set(getattr(backend, "schemes", ())):
+        self._place: tuple[FencingToken, Any] | None = None  # where a token's record is
+        client = getattr(elector, "_client", None)
+        if client is None:
+            raise ConfigurationError(f"not a LeaderElector: {elector!r}")
+        if not set(self._schemes) & set(client.config.backend.schemes):
             raise ConfigurationError(
                 f"{type(self).__name__} writes into {self._schemes[0]}://, and the elector's store "
-                f"is {elector._client.config.url}"
+                f"is {client.config.url}"
             )
 
     @property
@@ -150,13 +152,14 @@ class StoreFence(ABC, Generic[BackendT]):
 
     def _place_of(self, token: FencingToken) -> Any:
         """Where the term's record is; found once for a term. None: it is not the leader's."""
-        if self._place is None or self._place[0] != token.value:
+        known = self._place  # once: another thread may be about to forget it
+        if known is None or known[0] != token:
             self.check(token)  # also that the store is the one which issued the token
             place = self._find(token)
             if place is None:
                 return None
-            self._place = token.value, place
-        return self._place[1]
+            self._place = known = token, place
+        return known[1]
 
     def _require_key(self, key: str) -> None:
         if not isinstance(key, str) or not key:

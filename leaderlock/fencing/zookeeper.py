@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError, RolledBackError
+from kazoo.exceptions import (
+    BadVersionError,
+    NodeExistsError,
+    NoNodeError,
+    NotEmptyError,
+    RolledBackError,
+)
 
 from leaderlock.backends.zookeeper.backend import ZooKeeperBackend
 from leaderlock.backends.zookeeper.connection import Talk
-from leaderlock.errors import ConfigurationError
+from leaderlock.errors import BackendRefused, ConfigurationError
 from leaderlock.fencing.store import StoreFence
 from leaderlock.tokens import FencingToken
 
@@ -88,8 +94,7 @@ class ZooKeeperFence(StoreFence[ZooKeeperBackend]):
             for key in deletes:
                 if self._exists(talk, self._path(key)):
                     transaction.delete(self._path(key))
-            answers = talk.ask(transaction.commit_async())
-        return _was_carried_out(answers)
+            return _was_carried_out(talk.ask(transaction.commit_async()))
 
     def _exists(self, talk: Talk, path: str) -> bool:
         return talk.ask(talk.client.exists_async(path)) is not None
@@ -114,6 +119,8 @@ def _was_carried_out(answers: list[object]) -> bool:
     if not any(isinstance(answer, Exception) for answer in answers):
         return True
     # The first failure is the reason; what comes after it was not tried.
+    if failures and isinstance(failures[0], NotEmptyError):
+        raise BackendRefused("a node that has children cannot be deleted: name them before it")
     if failures and not isinstance(failures[0], NoNodeError | BadVersionError | NodeExistsError):
         raise failures[0]
     return False

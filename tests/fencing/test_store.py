@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from leaderlock import (
+    BackendRefused,
     ConfigurationError,
     FencingToken,
     LeaderElector,
@@ -119,6 +120,27 @@ def test_an_earlier_term_of_the_same_session_is_refused(
     assert fence.read(key) == b"3"
 
 
+def test_a_successor_that_comes_while_the_leaders_record_is_looked_for_is_seen(
+    store: Store, leader: LeaderElector, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fence, old = store.fence(leader), token_of(leader)
+    find = fence._find
+    looked: list[FencingToken] = []
+
+    def find_late(token: FencingToken) -> Any:
+        """After the token was found to lead: somebody else does by now."""
+        if not looked:
+            looked.append(token)
+            assert leader.resign()
+            eventually(lambda: leader.is_leader)
+        return find(token)
+
+    monkeypatch.setattr(fence, "_find", find_late)
+    with pytest.raises(StaleToken):
+        fence.write(old, {store.key("a"): b"late"})
+    assert (looked, fence.read(store.key("a"))) == ([old], None)
+
+
 def test_who_was_deposed_and_does_not_know_it_is_refused(
     store: Store, request: pytest.FixtureRequest
 ) -> None:
@@ -195,6 +217,8 @@ def test_one_write_is_all_or_nothing(store: Store, leader: LeaderElector) -> Non
 
 
 def test_the_fence_of_another_store_is_refused(store: Store) -> None:
+    with pytest.raises(ConfigurationError, match="not a LeaderElector"):
+        store.kind("etcd://127.0.0.1")  # type: ignore[arg-type]
     with pytest.raises(ConfigurationError, match=r"the elector's store is memory://"):
         store.fence(LeaderElector("memory://", "e"))
 
@@ -208,6 +232,9 @@ def test_a_node_is_written_with_those_above_it_and_with_a_path(zookeeper: Shared
             puts = {store.key("x/y/z"): b"1", store.key("x/y"): b"2", store.key("x/w"): b"3"}
             fence.write(leadership.token, puts)
             assert {key: fence.read(key) for key in puts} == puts
+            with pytest.raises(BackendRefused, match="children"):
+                fence.write(leadership.token, {store.key("v"): b""}, deletes=[store.key("x")])
+            assert fence.read(store.key("v")) is None
             for bad in ("app", "/", "/a//b", "/a/../b"):
                 with pytest.raises(ConfigurationError, match="not the path of a node"):
                     fence.write(leadership.token, {bad: b""})
