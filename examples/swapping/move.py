@@ -62,8 +62,8 @@ class Node:
                 self.told.append(json.loads(line))
 
     def find(self, event: str) -> dict[str, Any] | None:
-        """The first thing of this kind that it has told."""
-        return next((told for told in self.told if told["event"] == event), None)
+        """The last thing of this kind that it has told."""
+        return next((told for told in reversed(self.told) if told["event"] == event), None)
 
     @property
     def runs(self) -> bool:

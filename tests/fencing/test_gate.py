@@ -8,6 +8,8 @@ from functools import partial
 
 import pytest
 import redis as redis_py
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
 from leaderlock import StaleToken
 from leaderlock.fencing import FenceGate, RedisFence
@@ -122,7 +124,7 @@ def test_a_store_makes_the_gate_survive_a_restart(redis: Shared) -> None:
 
 
 def test_a_store_that_does_not_answer_lets_nobody_through() -> None:
-    client = redis_py.Redis(port=1)
+    client = redis_py.Redis(port=1, retry=Retry(NoBackoff(), 0))
     gate = FenceGate("spool", store=RedisFence(client, "spool"))
     with pytest.raises(redis_py.ConnectionError), gate.hold(OLD):
         pytest.fail("the block was run")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import sqlite3
 from typing import Any
 
@@ -12,6 +13,7 @@ import pymysql.cursors
 import pytest
 import sqlalchemy
 import sqlalchemy.orm
+from sqlalchemy.ext.asyncio import create_async_engine
 
 from leaderlock import ConfigurationError, StaleToken
 from leaderlock.fencing import SQLFence, ddl
@@ -299,3 +301,26 @@ def test_sqlalchemys_autocommit_is_noticed_too(database: Database) -> None:
             raise RuntimeError("no")
     engine.dispose()
     assert database.highest() == OLD
+
+
+def test_in_asyncio_a_fence_runs_inside_run_sync(postgres: Database) -> None:
+    def check(connection: sqlalchemy.Connection) -> None:
+        SQLFence(connection, RESOURCE).check(NEW)
+
+    def advance(connection: sqlalchemy.Connection) -> None:
+        SQLFence(connection, RESOURCE).advance(OLD)
+
+    async def main() -> None:
+        engine = create_async_engine(postgres.sqlalchemy_url())
+        async with engine.connect() as connection:
+            with pytest.raises(ConfigurationError, match=r"AsyncConnection.*run_sync"):
+                SQLFence(connection, RESOURCE)  # type: ignore[arg-type]
+            await connection.run_sync(advance)
+            async with connection.begin():
+                await connection.run_sync(check)
+            with pytest.raises(StaleToken):
+                await connection.run_sync(advance)
+        await engine.dispose()
+
+    asyncio.run(main())
+    assert postgres.highest() == NEW

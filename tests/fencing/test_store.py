@@ -41,7 +41,7 @@ class Store:
     election: str
 
     def elector(self, **settings: Any) -> LeaderElector:
-        return LeaderElector(self.url, self.election, **{"ttl": 4, **settings})
+        return LeaderElector(self.url, self.election, **{"ttl": 10, **settings})
 
     def fence(self, elector: LeaderElector) -> StoreFence[Any]:
         return self.kind(elector)
@@ -144,7 +144,7 @@ def test_a_successor_that_comes_while_the_leaders_record_is_looked_for_is_seen(
 def test_who_was_deposed_and_does_not_know_it_is_refused(
     store: Store, request: pytest.FixtureRequest
 ) -> None:
-    with store.elector(ttl=12) as leader:
+    with store.elector(ttl=20) as leader:
         assert leader.wait_elected(PATIENCE)
         fence, token, key = store.fence(leader), token_of(leader), store.key("a")
         fence.write(token, {key: b"1"})
