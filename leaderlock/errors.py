@@ -10,7 +10,7 @@
     ├── LeadershipLost                      the term is over (`.reason`, `.token`)
     ├── CampaignTimeout (TimeoutError)      not elected within the time given to `lead()`
     ├── StaleToken                          a resource has seen a higher fencing token
-    └── TokenRegression                     the store issued a token that is not a higher one
+    └── TokenRegression                     a token that cannot follow those seen before
 
 "No" is a value, silence is an exception: a store that says "somebody else leads" raises nothing,
 and `BackendUnavailable` never means "no".
@@ -104,4 +104,23 @@ class TokenRegression(LeaderLockError):
 
     The store has lost data, was restored from a backup, or is another store. The candidate does
     not lead. Raise `epoch` in the configuration of every candidate, then start again.
+
+    A fence raises it for a token of the same epoch, but of another source, than it has seen.
+
+    Attributes:
+        presented: the token that was refused; None where a candidate was.
+        highest: the highest token that the resource has seen.
     """
+
+    def __init__(
+        self,
+        message: str,
+        presented: FencingToken | None = None,
+        highest: FencingToken | None = None,
+    ) -> None:
+        super().__init__(message, presented, highest)
+        self.presented = presented
+        self.highest = highest
+
+    def __str__(self) -> str:
+        return str(self.args[0])

@@ -36,6 +36,14 @@ def find_snippets(language: str) -> list[Snippet]:
     return found
 
 
+STORES = {
+    "etcd": "etcd",
+    "zookeeper": "zookeeper",
+    "consul": "consul",
+    "redis": "redis",
+    "postgresql": "postgresql",
+}
+
 # What a reader brings along to the snippets of the README.
 READERS_OWN = """
 def due(): return ["invoice-1", "invoice-2"]
@@ -45,9 +53,15 @@ charged = []
 
 
 @pytest.mark.parametrize("snippet", find_snippets("python"), ids=str)
-def test_a_python_block_runs(snippet: Snippet, tmp_path: Path, etcd: Shared) -> None:
+def test_a_python_block_runs(
+    snippet: Snippet, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
     code = snippet.code.replace("/var/lib/app", str(tmp_path))
-    code = re.sub(r"etcd://10\.[0-9.:,]+", etcd.url, code)  # what an example calls a cluster
+    for scheme, real in STORES.items():  # what an example calls a server or a cluster
+        database = "/app" if real == "postgresql" else ""
+        if re.search(found := rf"\b{scheme}://10\.[0-9.:,]+{database}", code):
+            server: Shared = request.getfixturevalue(real)
+            code = re.sub(found, server.url, code)
     namespace: dict[str, object] = {"__name__": "snippet"}
     exec(READERS_OWN, namespace)
     if "elector.run(work)" in code and "elector = " not in code:

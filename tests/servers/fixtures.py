@@ -14,6 +14,8 @@ import pytest
 from leaderlock.testing.servers.certificates import Certificates
 from leaderlock.testing.servers.consul import ConsulCluster, ConsulServer
 from leaderlock.testing.servers.etcd import EtcdCluster, EtcdServer
+from leaderlock.testing.servers.mariadb import MariaDBServer
+from leaderlock.testing.servers.postgresql import PostgreSQLServer
 from leaderlock.testing.servers.process import Server
 from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
 from leaderlock.testing.servers.zookeeper import ZooKeeperCluster, ZooKeeperServer
@@ -51,6 +53,18 @@ def zookeeper() -> Iterator[Shared]:
 @pytest.fixture(scope="session")
 def consul() -> Iterator[Shared]:
     yield from _shared("consul", ConsulServer)
+
+
+@pytest.fixture(scope="session")
+def postgresql() -> Iterator[PostgreSQLServer]:
+    with PostgreSQLServer() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def mariadb() -> Iterator[MariaDBServer]:
+    with MariaDBServer() as server:
+        yield server
 
 
 @pytest.fixture

@@ -34,6 +34,17 @@ LAYERS = (
     ("elector",),
     ("signals",),
     ("aio",),
+    (
+        "fencing.gate",
+        "fencing.dialects",
+        "fencing.links",
+        "fencing.headers",
+        "fencing.sql",
+        "fencing.redis",
+        "fencing.http",
+        "fencing.store",
+        "fencing",
+    ),
     ("",),
     ("testing",),
 )
@@ -45,7 +56,9 @@ OWN_WORLD = {
     "backends.etcd": {"etcd3", "grpc"},
     "backends.consul": {"consul"},
     "backends.redis": {"redis"},
-    "fencing": CLIENTS,
+    "fencing.consul": {"consul"},
+    "fencing.etcd": {"etcd3", "grpc"},
+    "fencing.zookeeper": {"kazoo"},
     "cli": {"typer", "rich", "click"},
     "telemetry": {"prometheus_client", "opentelemetry"},
     "testing": {"pytest"},
@@ -231,10 +244,17 @@ def test_the_version_is_that_of_the_project() -> None:
     assert f'version = "{leaderlock.__version__}"' in text
 
 
+PUBLIC_MODULES = (
+    "telemetry.events", "telemetry.health", "testing.clock", "fencing.gate", "fencing.sql",
+    "fencing.redis", "fencing.http", "fencing.headers", "fencing.store", "fencing.etcd",
+    "fencing.zookeeper", "fencing.consul",
+)  # fmt: skip
+
+
 def public_things() -> Iterator[tuple[str, object]]:
     for name in leaderlock.__all__:
         yield name, getattr(leaderlock, name)
-    for module_name in ("telemetry.events", "telemetry.health", "testing.clock"):
+    for module_name in PUBLIC_MODULES:
         module = importlib.import_module(f"leaderlock.{module_name}")
         for name, thing in vars(module).items():
             if getattr(thing, "__module__", "") == module.__name__ and not name.startswith("_"):
