@@ -6,7 +6,7 @@ import asyncio
 import threading
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Coroutine
-from typing import Any, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
 from leaderlock.aio.elector import LeaderElector as LoopElector
 from leaderlock.any_elector import AnyElector
@@ -19,6 +19,7 @@ T = TypeVar("T")
 class Front(ABC):
     """One elector, waited for by blocking the case. Everything else is asked of `elector`."""
 
+    losses: ClassVar[int] = 20
     elector: AnyElector[Any]
 
     @abstractmethod
@@ -63,6 +64,8 @@ class ThreadedFront(Front):
 
 class LoopFront(Front):
     """`leaderlock.aio.LeaderElector`, on an event loop of its own, with coroutine callbacks."""
+
+    losses = 6  # each kind once: the threads below are those of the other front
 
     def __init__(self, backend: Backend, election: str, **keywords: Any) -> None:
         callbacks: dict[str, Any] = {

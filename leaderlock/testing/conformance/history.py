@@ -28,11 +28,16 @@ class HistoryCases:
 
 
 class History:
-    """Notes, in order, what the electors of one election are told."""
+    """Notes, in order, what the electors of one election are told.
+
+    Attributes:
+        losses: how many in a row a long case is about.
+    """
 
     def __init__(self, harness: BackendHarness, front: str) -> None:
         self.harness = harness
         self.election = new_name()
+        self.losses = FRONTS[front].losses
         self._front = FRONTS[front]
         self.elected: list[AnyLeadership] = []
         self.lost: list[tuple[AnyLeadership, LossReason]] = []
