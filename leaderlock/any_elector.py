@@ -29,13 +29,14 @@ from leaderlock.leadership import LeadershipT
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
 from leaderlock.runtime import Runtime
+from leaderlock.telemetry.events import Event
 from leaderlock.telemetry.health import Health, examine
 from leaderlock.terms import Hold
 from leaderlock.timing import Timing
 
 _CALLABLES = ("on_elected", "on_lost", "on_leader_change", "healthy")
 
-CallbackT = TypeVar("CallbackT", bound=Callable[..., object])
+T = TypeVar("T")
 
 
 class AnyElector(ABC, Generic[LeadershipT]):
@@ -257,7 +258,7 @@ class AnyElector(ABC, Generic[LeadershipT]):
 
     # Callbacks
 
-    def on_elected(self, callback: CallbackT) -> CallbackT:
+    def on_elected(self, callback: Callable[[LeadershipT], T]) -> Callable[[LeadershipT], T]:
         """Call `callback(leadership)` after each election. Also a decorator.
 
         Callbacks run one at a time in the order of what happened, never on a thread that renews.
@@ -267,7 +268,9 @@ class AnyElector(ABC, Generic[LeadershipT]):
         self._candidate.callbacks.add_elected(callback)
         return callback
 
-    def on_lost(self, callback: CallbackT) -> CallbackT:
+    def on_lost(
+        self, callback: Callable[[LeadershipT, LossReason], T]
+    ) -> Callable[[LeadershipT, LossReason], T]:
         """Call `callback(leadership, reason)` after each loss: exactly once per election.
 
         At the latest when the belief window has passed, even if the store never answers. The
@@ -276,7 +279,9 @@ class AnyElector(ABC, Generic[LeadershipT]):
         self._candidate.callbacks.add_lost(callback)
         return callback
 
-    def on_leader_change(self, callback: CallbackT) -> CallbackT:
+    def on_leader_change(
+        self, callback: Callable[[LeaderInfo | None], T]
+    ) -> Callable[[LeaderInfo | None], T]:
         """Call `callback(info)` with the present leader and at every change, in followers too.
 
         `info` is None while nobody leads. Only while the elector is started. Also a decorator;
@@ -286,7 +291,7 @@ class AnyElector(ABC, Generic[LeadershipT]):
         self._follow_leader()
         return callback
 
-    def subscribe(self, listener: CallbackT) -> CallbackT:
+    def subscribe(self, listener: Callable[[Event], T]) -> Callable[[Event], T]:
         """Call `listener(event)` for every event of `leaderlock.telemetry`. Also a decorator."""
         self._candidate.callbacks.add_listener(listener)
         self._follow_leader()

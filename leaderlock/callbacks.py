@@ -12,7 +12,7 @@ from leaderlock.leadership import Leadership, LeadershipT
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
 from leaderlock.telemetry.events import CallbackFailed, Event, LeaderChanged
-from leaderlock.workers import Job, Lane, Workers
+from leaderlock.workers import Job, Lane
 
 if TYPE_CHECKING:
     from leaderlock.runtime import Runtime
@@ -39,18 +39,30 @@ class Callbacks(Generic[LeadershipT]):
         self._lost: list[Callable[[LeadershipT, LossReason], object]] = []
         self._leader_change: list[OnLeaderChange] = []
         self._listeners: list[OnEvent] = []
-        self._workers: Workers | None = None  # while the elector has a runtime
+        self._runtime: Runtime | None = None  # while the elector has one
         self._lane: Lane | None = None
 
-    def open(self, runtime: Runtime) -> None:
-        """Tell what happens from now on, on the threads of this runtime."""
-        if self._workers is not runtime.callbacks:  # else what is told keeps its order
-            self._workers = runtime.callbacks
+    def open(self, runtime: Runtime, *, anew: bool) -> None:
+        """Tell what happens from now on, on the threads of this runtime.
+
+        Args:
+            anew: the elector is being started; else it goes on.
+        """
+        if self._runtime is not runtime:  # else what is told keeps its order
+            self._runtime = runtime
             self._lane = Lane(runtime.callbacks)
 
     def close(self) -> None:
         """Tell nothing any more."""
-        self._workers = self._lane = None
+        self._runtime = self._lane = None
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether nothing can be told any more, so that the elector has nobody to lead for."""
+        return False
+
+    def give_up(self) -> None:
+        """If so, count what is owed as told."""
 
     # Registering. The lists are read when a callback is due, not when it is queued.
 
@@ -104,7 +116,7 @@ class Callbacks(Generic[LeadershipT]):
         self._queue("listener", self._listeners, event)
 
     def ask(self, healthy: Callable[[], object], tell: Callable[[bool], None]) -> bool:
-        """Have the user's program say whether it is healthy; beside the callbacks, not in order.
+        """Have the user's program say whether it is healthy, on threads for just that.
 
         Returns:
             False: it is not asked, because the session has ended.
@@ -118,7 +130,7 @@ class Callbacks(Generic[LeadershipT]):
                 self.report_failure("healthy", error)
             tell(answer)
 
-        return self._workers is not None and self._workers.submit(job)
+        return self._runtime is not None and self._runtime.health.submit(job)
 
     def report_failure(self, kind: str, error: BaseException) -> None:
         """Something of the user's raised."""

@@ -29,6 +29,7 @@ from leaderlock.errors import (
 )
 from leaderlock.interrupt import wait_in_steps
 from leaderlock.leadership import AnyLeadership, LeadershipT
+from leaderlock.listeners import Listeners, Wake
 from leaderlock.machine import (
     Candidacy,
     Elected,
@@ -112,7 +113,7 @@ class Candidate(Generic[LeadershipT]):
 
     def _forget_runtime(self) -> None:
         self._changed = threading.Condition(threading.Lock())
-        self._wakes: tuple[Callable[[], object], ...] = ()
+        self._listeners = Listeners()
         self._runtime: Runtime | None = None
         self.callbacks.close()
         self._attempt: Attempt | None = None
@@ -142,7 +143,7 @@ class Candidate(Generic[LeadershipT]):
                 self._runtime = runtime
                 self._settled = None  # what is due may be due at a session that has ended
                 self._requests = Recurring(runtime.io, partial(self._send_due, runtime))
-            self.callbacks.open(runtime)
+            self.callbacks.open(runtime, anew=not self.contends)
             if not self.contends:
                 self.has_led = False
                 self.error = None
@@ -159,6 +160,7 @@ class Candidate(Generic[LeadershipT]):
             return self._machine.stop(now) if of in (None, self._runtime) else ()
 
         self._apply(change)
+        self.callbacks.give_up()
 
     def wait_rest(self, timeout: float, of: Runtime | None = None) -> bool:
         """Wait until the store holds nothing of it, or it is with another runtime than `of`."""
@@ -232,24 +234,17 @@ class Candidate(Generic[LeadershipT]):
             )
 
     def waits_for(self, owner: object = None) -> bool:
-        """Whether the owner (default: this thread) is what a drain waits for."""
+        """Whether the owner (default: the caller, if it blocked) is what a drain waits for."""
         with self._changed:
-            return self.terms.waits_for(owner or threading.get_ident())
+            return self.terms.waits_for(owner) if owner else self.terms.waits_for_caller()
 
-    def listen(self, wake: Callable[[], object]) -> Callable[[], None]:
+    def listen(self, wake: Wake) -> Callable[[], object]:
         """Call `wake` whenever something that can be waited for may have changed.
 
-        For waits that must not take a thread: they ask, with a timeout of 0, after each wake. It is
-        called under the lock, so it only schedules. Returns the way to stop.
+        For waits that must not take a thread: they ask, with a timeout of 0, after each wake, which
+        comes under the lock. Returns the way to stop.
         """
-        with self._changed:
-            self._wakes = (*self._wakes, wake)
-
-        def stop() -> None:
-            with self._changed:
-                self._wakes = tuple(other for other in self._wakes if other is not wake)
-
-        return stop
+        return self._listeners.add(wake)
 
     # What the runtime tells
 
@@ -287,7 +282,9 @@ class Candidate(Generic[LeadershipT]):
 
     def look_after_progress(self) -> None:
         """With every heartbeat: have a leader say whether it can work."""
-        if (leadership := self.terms.leadership) is not None:
+        if self.callbacks.is_gone:
+            self.begin_stop()
+        elif (leadership := self.terms.leadership) is not None:
             self._progress.ask(leadership, partial(self._take_no_progress, leadership))
 
     def _take_no_progress(self, leadership: LeadershipT, why: str) -> None:
@@ -497,8 +494,7 @@ class Candidate(Generic[LeadershipT]):
 
     def _notify(self) -> None:
         self._changed.notify_all()
-        for wake in self._wakes:
-            wake()
+        self._listeners.tell()
 
     def _follow(self, state: State, attempt_id: str) -> None:
         if state is State.CAMPAIGNING:
@@ -545,6 +541,6 @@ class Candidate(Generic[LeadershipT]):
         return leadership is not None and leadership.is_valid
 
     def _wait_unless_own(self, condition: Callable[[], bool], timeout: float) -> bool:
-        if self.terms.waits_for(threading.get_ident()):
+        if self.terms.waits_for_caller():
             return condition()
         return self._changed.wait_for(condition, timeout)

@@ -123,6 +123,22 @@ class Client:
         return apart_if_interrupting(partial(self._close, end))
 
     def _close(self, end: float, begun: Begun) -> bool:
+        finish = self.begin_close()
+        begun()
+        if any(elector._candidate.waits_for() for elector in list(self._electors)):
+            threading.Thread(
+                target=finish, args=(end,), name="leaderlock-close", daemon=True
+            ).start()
+            return self._ending.wait(0.0)
+        return finish(end)
+
+    def begin_close(self) -> Callable[[float], bool]:
+        """Have every elector stop; does not wait.
+
+        Returns:
+            What has to be called to end the session, with the time (of `time.monotonic`) until
+            which it may wait. It tells whether everything has been seen to be released.
+        """
         with self._lock:
             runtime = self._take_runtime()
             if runtime is not None:
@@ -131,23 +147,13 @@ class Client:
         if runtime is not None:
             for elector in electors:
                 elector._begin_stop(runtime)
-        begun()
-        if any(elector._candidate.waits_for() for elector in electors):
-            if runtime is not None:
-                finish = partial(self._finish, runtime, electors, ending, end)
-                threading.Thread(target=finish, name="leaderlock-close", daemon=True).start()
-            return ending.wait(0.0)
-        if runtime is not None:
-            self._finish(runtime, electors, ending, end)
-        return ending.wait(max(0.0, end - time.monotonic()))
 
-    def begin_close(self) -> None:
-        """Have every elector stop; does not wait."""
-        with self._lock:
-            runtime, electors = self._runtime, list(self._electors)
-        if runtime is not None:
-            for elector in electors:
-                elector._begin_stop(runtime)
+        def finish(end: float) -> bool:
+            if runtime is not None:
+                self._finish(runtime, electors, ending, end)
+            return ending.wait(max(0.0, end - time.monotonic()))
+
+        return finish
 
     def _finish(
         self, runtime: Runtime, electors: Sequence[AnyElector[Any]], ending: _Ending, end: float
@@ -204,6 +210,11 @@ class Client:
         if self._at_loss is not None:
             self._at_loss.detach()
         return runtime
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether its last session has ended, with everything known to be released."""
+        return self._runtime is None and self._ending.wait(0.0)
 
     @property
     def contends(self) -> bool:
@@ -319,11 +330,9 @@ def _after_fork_in_child() -> None:
 def _close_all() -> None:
     """At the end of the process: hand over now, instead of when the leases have run out."""
     clients, end = list(_open), time.monotonic() + _EXIT_GRACE
-    for client in clients:  # all at the same time: one dead store must not hold up the others
-        client.begin_close()
-    for client in clients:
-        left = max(0.0, end - time.monotonic())
-        client.close(min(client.timing.stop_timeout, left))
+    # All at the same time: one dead store must not hold up the others.
+    for client, finish in [(client, client.begin_close()) for client in clients]:
+        finish(min(time.monotonic() + client.timing.stop_timeout, end))
 
 
 if hasattr(os, "register_at_fork"):

@@ -89,7 +89,7 @@ class Source:
     def _starts(self) -> bool:
         """True for the first call, or the first one in a forked child."""
         starts = self._lazily and not self.elector._candidate.contends
-        if starts:
+        if self._lazily:
             self.elector.start()
         return starts
 
@@ -98,7 +98,8 @@ class Guard(Generic[D]):
     """Decorator: a call runs the function on a candidate that leads, and gives `D` elsewhere.
 
     A parameter named `leadership` is filled in with the term. Type checkers see the signature
-    without it if it is the first parameter or, as in a method, the second.
+    without it if it is the first parameter or, as in a method, the second; of a function that
+    takes anything there (`object`, `Any`) they see only what it returns.
     """
 
     def __init__(self, source: Source, otherwise: str, default: D) -> None:
@@ -107,12 +108,20 @@ class Guard(Generic[D]):
         self._default = default
 
     @overload
-    def __call__(self, function: Plain[Concatenate[_Anything, P], R], /) -> Callable[..., Any]: ...
+    def __call__(self, function: Async[Concatenate[_Anything, P], R], /) -> Async[..., R | D]: ...
+
+    @overload
+    def __call__(self, function: Plain[Concatenate[_Anything, P], R], /) -> Plain[..., R | D]: ...
+
+    @overload
+    def __call__(
+        self, function: Async[Concatenate[S, _Anything, P], R], /
+    ) -> Async[..., R | D]: ...
 
     @overload
     def __call__(
         self, function: Plain[Concatenate[S, _Anything, P], R], /
-    ) -> Callable[..., Any]: ...
+    ) -> Plain[..., R | D]: ...
 
     @overload
     def __call__(self, function: Async[Concatenate[LT, P], R], /) -> Async[P, R | D]: ...
@@ -158,7 +167,7 @@ class Guard(Generic[D]):
                 return self._skip(elector)
             try:
                 args, kwargs = fill_in(hold.leadership, args, kwargs)
-                return function(*args, **kwargs)
+                return _require_done(function, function(*args, **kwargs))
             finally:
                 candidate.let_go(hold)
 
@@ -222,12 +231,24 @@ class LeaderOnly(Guard[None]):
         super().__init__(source, "skip", None)
 
     @overload
-    def __call__(self, function: Plain[Concatenate[_Anything, P], R], /) -> Callable[..., Any]: ...
+    def __call__(
+        self, function: Async[Concatenate[_Anything, P], R], /
+    ) -> Async[..., R | None]: ...
+
+    @overload
+    def __call__(
+        self, function: Plain[Concatenate[_Anything, P], R], /
+    ) -> Plain[..., R | None]: ...
+
+    @overload
+    def __call__(
+        self, function: Async[Concatenate[S, _Anything, P], R], /
+    ) -> Async[..., R | None]: ...
 
     @overload
     def __call__(
         self, function: Plain[Concatenate[S, _Anything, P], R], /
-    ) -> Callable[..., Any]: ...
+    ) -> Plain[..., R | None]: ...
 
     @overload
     def __call__(self, function: Async[Concatenate[LT, P], R], /) -> Async[P, R | None]: ...
@@ -346,15 +367,29 @@ def make_guard(source: Source, otherwise: str, default: Any) -> Guard[Any]:
 
 
 def _is_coroutine_function(function: object) -> bool:
-    if not callable(function):
+    if not callable(function) or isinstance(function, staticmethod):
         raise ConfigurationError(f"leader_only decorates a function, not {function!r}")
     kind = runs_later(function)
-    if kind not in ("", "coroutine"):
-        raise ConfigurationError(
-            f"leader_only cannot guard the {kind} function {function!r}: calling it runs "
-            "nothing yet. Guard the plain function that consumes or drives it"
-        )
+    # What is wrapped tells it of functools.wraps, and of contextlib.contextmanager.
+    for later in (kind, runs_later(inspect.unwrap(function))):
+        if later not in ("", "coroutine"):
+            raise ConfigurationError(
+                f"leader_only cannot guard the {later} function {function!r}: calling it runs "
+                "nothing yet. Guard the plain function that consumes or drives it"
+            )
     return bool(kind)
+
+
+def _require_done(function: object, result: R) -> R:
+    """Refuse what a plain function has only made, to be run later, whoever leads then."""
+    if inspect.iscoroutine(result) or inspect.isgenerator(result):
+        result.close()
+    elif not inspect.isasyncgen(result):
+        return result
+    raise ConfigurationError(
+        f"leader_only has called {function!r}, and nothing has run: it returned {result!r}. Guard "
+        "a coroutine function, or the plain function that consumes or drives it"
+    )
 
 
 def _signature_of(function: Callable[..., Any]) -> inspect.Signature:

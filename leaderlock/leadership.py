@@ -11,6 +11,7 @@ from typing import TypeVar
 from leaderlock.clock import Clock
 from leaderlock.errors import ConfigurationError, LeadershipLost
 from leaderlock.interrupt import wait_in_steps
+from leaderlock.listeners import Listeners, Wake
 from leaderlock.machine import LossReason
 from leaderlock.timing import wait_time
 from leaderlock.tokens import FencingToken
@@ -38,12 +39,12 @@ class AnyLeadership:
         "__weakref__",
         "_beat_timeout",
         "_beat_until",
+        "_listeners",
         "_lost",
         "_now",
         "_pid",
         "_reason",
         "_valid_until",
-        "_wakes",
         "election",
         "leader_id",
         "token",
@@ -69,7 +70,7 @@ class AnyLeadership:
         self._beat_timeout = beat_timeout
         self._beat_until = clock.now() + beat_timeout
         self._lost = threading.Event()
-        self._wakes: list[Callable[[], object]] = []
+        self._listeners = Listeners()
 
     @property
     def is_valid(self) -> bool:
@@ -133,24 +134,22 @@ class AnyLeadership:
         self._reason = reason
         self._valid_until = -math.inf
         self._lost.set()
-        for wake in list(self._wakes):
-            wake()
+        self._listeners.tell()
 
     def _fork(self) -> None:
         # What the parent's threads wait for, and a lock that one of them may hold.
-        self._wakes, self._lost = [], threading.Event()
+        self._listeners, self._lost = Listeners(), threading.Event()
         self._end(LossReason.FORKED)
 
-    def _on_end(self, wake: Callable[[], object]) -> Callable[[], None]:
+    def _on_end(self, wake: Wake) -> Callable[[], object]:
         """Call `wake` when the term ends, on whichever thread; now if it has ended.
 
         Returns the way to stop. More than one call of `wake` is harmless to it.
         """
-        wakes = self._wakes
-        wakes.append(wake)
+        forget = self._listeners.add(wake)
         if not self.is_valid:  # only now: it may have ended in between
             wake()
-        return lambda: wakes.remove(wake)
+        return forget
 
 
 class Leadership(AnyLeadership):

@@ -32,7 +32,7 @@ class Progress(Generic[LeadershipT]):
     ) -> None:
         self._callbacks = callbacks
         self._healthy = healthy
-        self._asking = False
+        self._asked: LeadershipT | None = None  # whose answer is out
         self.timeout = math.inf if config.beat_timeout is None else config.beat_timeout
         if healthy is not None:
             callbacks.require("healthy", healthy, 0)
@@ -51,18 +51,19 @@ class Progress(Generic[LeadershipT]):
     def ask(self, leadership: LeadershipT, say_no: Callable[[str], None]) -> None:
         """Ask whether the leader is healthy. Yes is a sign of progress.
 
-        While an answer is out, it is not asked again: one that never comes takes one thread, and
-        the term ends for lack of progress.
+        While an answer is out, it is not asked again in this term: one that never comes takes one
+        thread, and the term ends for lack of progress.
         """
 
         def tell(healthy: bool) -> None:
-            self._asking = False
+            if self._asked is leadership:
+                self._asked = None
             if healthy:
                 leadership.beat()
             else:
                 say_no("healthy() says no")
 
-        if self._healthy is not None and not self._asking:
-            self._asking = True
+        if self._healthy is not None and self._asked is not leadership:
+            self._asked = leadership
             if not self._callbacks.ask(self._healthy, tell):
-                self._asking = False
+                self._asked = None

@@ -6,6 +6,7 @@
     io          campaigns, releases and readings (3 threads)
     callback    the user's callbacks, in order for each election (2 threads; more, up to 16, only
                 in place of those that a callback never returns from)
+    health      asks the user's program whether it is healthy (3 threads, if it wants to be asked)
     log         writes log lines: a handler may hang, too
 
 All are daemons, started with the first work for them, and ended by `close`.
@@ -39,6 +40,7 @@ T = TypeVar("T")
 
 _IO_THREADS = 3
 _CALLBACK_THREADS = 2
+_HEALTH_THREADS = 3
 _MOST_CALLBACK_THREADS = 16
 _LONGEST_RETRY = 0.5
 # Python's waits run on CLOCK_MONOTONIC, which stands still in a suspend; the leases do not. The
@@ -55,6 +57,7 @@ class Runtime:
         self.clock = clock
         self.io = Workers("leaderlock-io", _IO_THREADS)
         self.callbacks = Workers("leaderlock-callback", _CALLBACK_THREADS, finish=True)
+        self.health = Workers("leaderlock-health", _HEALTH_THREADS)
         self._log_lines = Workers("leaderlock-log", 1, finish=True)
         self._state = threading.Condition()  # guards what follows; pokes both loops
         self._members: set[Candidate[Any]] = set()
@@ -147,7 +150,8 @@ class Runtime:
             self._closed = True
             self._state.notify_all()
             threads = list(self._threads)
-        threads += self.io.close() + self.callbacks.close() + self._log_lines.close()
+        for workers in self.io, self.callbacks, self.health, self._log_lines:
+            threads += workers.close()
         end = time.monotonic() + timeout
         for thread in threads:
             if thread is not threading.current_thread():

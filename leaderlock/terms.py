@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import sys
+import threading
 from typing import TYPE_CHECKING, Generic
 
 from leaderlock.callbacks import Callbacks
@@ -15,6 +17,17 @@ from leaderlock.workers import Job
 
 if TYPE_CHECKING:
     from leaderlock.config import Config
+
+
+def _running_loop() -> object:
+    """Of this thread. Who does not use asyncio does not have it imported."""
+    asyncio = sys.modules.get("asyncio.events")
+    return None if asyncio is None else asyncio._get_running_loop()
+
+
+def _loop_of(owner: object) -> object:
+    get_loop = getattr(owner, "get_loop", None)
+    return None if get_loop is None else get_loop()
 
 
 class Hold(Generic[LeadershipT]):
@@ -131,5 +144,12 @@ class Terms(Generic[LeadershipT]):
         return drained
 
     def waits_for(self, owner: object) -> bool:
-        """Whether the caller is what a drain waits for: it would wait for itself."""
+        """Whether the owner, or this callback, is what a drain waits for: itself."""
         return self._callbacks.is_caller or any(hold.owner == owner for hold in self._holds)
+
+    def waits_for_caller(self) -> bool:
+        """The same for a caller that would block its thread, and with it a loop's other tasks."""
+        loop = _running_loop()
+        return self.waits_for(threading.get_ident()) or (
+            loop is not None and any(_loop_of(hold.owner) is loop for hold in self._holds)
+        )

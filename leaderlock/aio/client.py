@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import time
 from collections.abc import Callable, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any, Self
@@ -67,9 +69,7 @@ class Client(ClientFront):
 
         When it is cancelled, the closing goes on.
         """
-        self._client.begin_close()
-        bound = bounded_time(timeout, self.timing.stop_timeout)
-        return await in_thread(partial(self._client.close, bound), "leaderlock-close")
+        return await close_client(self._client, bounded_time(timeout, self.timing.stop_timeout))
 
     async def __aenter__(self) -> Self:
         return self
@@ -79,6 +79,15 @@ class Client(ClientFront):
 
     def __repr__(self) -> str:
         return f"<leaderlock.aio.Client {self._client.config.url}>"
+
+
+async def close_client(client: ThreadedClient, timeout: float) -> bool:
+    """Close it without blocking the loop; what waits for the caller does not wait at all."""
+    task = asyncio.current_task()
+    is_own = any(elector._candidate.waits_for(task) for elector in list(client._electors))
+    end = time.monotonic() + timeout
+    closed = in_thread(partial(client.begin_close(), end), "leaderlock-close")
+    return client.is_closed if is_own else await closed
 
 
 def connect(store: str | Backend | None = None, **settings: Any) -> Client:

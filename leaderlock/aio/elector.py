@@ -8,23 +8,41 @@ blocked. A lost term is known at once to `is_leader` and `check()`; whatever has
 from __future__ import annotations
 
 import asyncio
+import inspect
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager
 from functools import partial
 from typing import Self
 
-from leaderlock.aio.bridge import Home, hold_term, in_thread, wait_until
+from leaderlock.aio.bridge import Home, hold_term, wait_until
 from leaderlock.aio.callbacks import LoopCallbacks
+from leaderlock.aio.client import close_client
 from leaderlock.aio.leadership import Leadership
 from leaderlock.aio.scope import TermScope
 from leaderlock.any_elector import AnyElector
 from leaderlock.callbacks import require_callable
-from leaderlock.errors import LeaderLockError, LeadershipLost, TokenRegression
+from leaderlock.errors import (
+    ConfigurationError,
+    LeaderLockError,
+    LeadershipLost,
+    TokenRegression,
+)
 from leaderlock.feed import End
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo, decode_reading
 from leaderlock.terms import Hold
 from leaderlock.timing import bounded_time, wait_time
+
+
+class _NotAwaitable(Exception):
+    """The work of `run` is no coroutine function."""
+
+
+def _is_loss(error: BaseException) -> bool:
+    """LeadershipLost, or a group (of a TaskGroup) of nothing else."""
+    if isinstance(error, BaseExceptionGroup):
+        return error.split(LeadershipLost)[1] is None
+    return isinstance(error, LeadershipLost)
 
 
 class LeaderElector(AnyElector[Leadership]):
@@ -73,12 +91,10 @@ class LeaderElector(AnyElector[Leadership]):
             Whether the store is known to hold nothing of this candidate any more.
         """
         bound = bounded_time(timeout, self.timing.stop_timeout)
+        if self._owns_client:
+            return await close_client(self._client, bound)
         at_rest = partial(self._candidate.wait_rest, 0.0)
         is_own = self._candidate.waits_for(asyncio.current_task())
-        if self._owns_client:
-            self._client.begin_close()
-            closed = in_thread(partial(self._client.close, bound), "leaderlock-close")
-            return at_rest() if is_own else await closed
         self._feed.end()
         self._candidate.begin_stop()
         self._client.forget(self)
@@ -215,12 +231,27 @@ class LeaderElector(AnyElector[Leadership]):
     async def _work_under(
         self, hold: Hold[Leadership], work: Callable[[Leadership], Awaitable[object]]
     ) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        cancelling = task.cancelling()
         reason = LossReason.RESIGNED
         try:
             async with TermScope(hold.leadership):
-                await work(hold.leadership)
-        except Exception as error:
-            if not isinstance(error, LeadershipLost) or hold.leadership.is_valid:
+                working = work(hold.leadership)
+                if not inspect.isawaitable(working):
+                    raise _NotAwaitable
+                await working
+        except _NotAwaitable:
+            raise ConfigurationError(
+                f"run() awaits its work, and {work!r} returns nothing that can be awaited: make it "
+                "a coroutine function"
+            ) from None
+        except (Exception, asyncio.CancelledError) as error:
+            # A TaskGroup of Python 3.11 may leave a cancellation of its own counted.
+            is_group_of_losses = isinstance(error, BaseExceptionGroup) and _is_loss(error)
+            if task.cancelling() > cancelling and not is_group_of_losses:
+                raise
+            if hold.leadership.is_valid or not _is_loss(error):
                 reason = LossReason.WORK_FAILED
                 self._candidate.callbacks.report_failure("work", error)
         finally:
@@ -229,8 +260,7 @@ class LeaderElector(AnyElector[Leadership]):
     @asynccontextmanager
     async def _contending(self) -> AsyncIterator[bool]:
         was_contending = self._candidate.contends
-        if not was_contending:
-            self.start()
+        self.start()  # in any case: the loop that it was started on may have ended
         try:
             yield was_contending
         finally:

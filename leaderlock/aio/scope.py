@@ -18,28 +18,30 @@ class TermScope:
 
     As asyncio.timeout does it: the cancellation is taken back with Task.uncancel, and one that
     somebody else has asked for meanwhile stays a CancelledError. Unlike there, the loss is also
-    raised when the body has swallowed the cancellation: it was not done with its work.
+    raised at the end of a body that has not noticed it: between two awaits, or because it swallowed
+    the cancellation.
 
     Source: https://docs.python.org/3/library/asyncio-task.html#task-cancellation
     """
 
     def __init__(self, leadership: AnyLeadership) -> None:
         self._leadership = leadership
-        self._cancelled = False
-        self._left = False
+        self._task: asyncio.Task[object] | None = None  # while the body runs
+        self._cancelling = 0
+        self._has_cancelled = False
+        self._forget: Callable[[], object] | None = None
 
     async def __aenter__(self) -> Self:
-        task = asyncio.current_task()
-        assert task is not None, "a coroutine runs in a task"
-        self._task = task
-        self._cancelling = task.cancelling()
+        self._task = asyncio.current_task()
+        assert self._task is not None, "a coroutine runs in a task"
+        self._cancelling = self._task.cancelling()
         home = Home()
-        self._forget: Callable[[], None] = self._leadership._on_end(lambda: home.call(self._cancel))
+        self._forget = self._leadership._on_end(lambda: home.call(self._cancel))
         return self
 
     def _cancel(self) -> None:
-        if not self._cancelled and not self._left:
-            self._cancelled = True
+        if self._task is not None and not self._has_cancelled:
+            self._has_cancelled = True
             self._task.cancel()
 
     async def __aexit__(
@@ -48,12 +50,13 @@ class TermScope:
         error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:
-        self._left = True
+        task, self._task = self._task, None
+        assert task is not None and self._forget is not None, "it was entered"
         self._forget()
-        if not self._cancelled or self._task.uncancel() > self._cancelling:
-            return
-        if kind is None or issubclass(kind, asyncio.CancelledError):
-            reason = self._leadership.reason or LossReason.EXPIRED
-            raise LeadershipLost(
-                reason, self._leadership.token, self._leadership.election
-            ) from error
+        is_ours = self._has_cancelled and task.uncancel() <= self._cancelling
+        if kind is None:
+            self._leadership.check()
+        elif is_ours and issubclass(kind, asyncio.CancelledError):
+            leadership = self._leadership
+            reason = leadership.reason or LossReason.EXPIRED
+            raise LeadershipLost(reason, leadership.token, leadership.election) from error

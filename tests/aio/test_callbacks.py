@@ -146,7 +146,7 @@ def test_what_cannot_be_called_is_refused(store: Store) -> None:
     with pytest.raises(ConfigurationError, match="asynchronous generator"):
         elector.on_elected(generator)
     with pytest.raises(ConfigurationError, match="2 positional"):
-        elector.on_lost(lambda leadership: None)
+        elector.on_lost(lambda leadership: None)  # type: ignore[arg-type, misc]
 
 
 def test_many_electors_of_one_client_take_no_thread_each(store: Store) -> None:
@@ -173,5 +173,132 @@ def test_many_electors_of_one_client_take_no_thread_each(store: Store) -> None:
             await asyncio.gather(*tasks)
             assert threading.active_count() - before <= 2 * 8
             assert len(told) == 200
+
+    run(main())
+
+
+def test_callbacks_outlive_a_cancellation_of_every_task(store: Store) -> None:
+    """As programs end: what is owed is told, and the elector can be elected again."""
+
+    async def main() -> None:
+        record, hangs = Record(), asyncio.Event()
+        elector = LeaderElector(store, "e", on_elected=record.elected, on_lost=record.lost)
+
+        @elector.on_elected
+        async def started(leadership: Leadership) -> None:
+            if len(record.of("elected")) == 1:
+                hangs.set()
+                await asyncio.Event().wait()
+
+        elector.start()
+        await hangs.wait()
+        elector._candidate.step_down(LossReason.TAKEN)
+        await asyncio.sleep(0)
+        own = asyncio.current_task()
+        for task in asyncio.all_tasks() - {own}:
+            task.cancel()
+        await eventually(lambda: record.of("lost") == [LossReason.TAKEN])
+        assert await elector.wait_elected(5)
+        assert await elector.stop()
+
+    run(main())
+
+
+def test_one_that_cancels_its_own_task_costs_the_others_nothing(store: Store) -> None:
+    async def main() -> None:
+        record = Record()
+        elector = LeaderElector(store, "e")
+
+        @elector.on_elected
+        async def started(leadership: Leadership) -> None:
+            task = asyncio.current_task()
+            assert task is not None
+            task.cancel()
+
+        elector.on_elected(record.elected)
+        elector.on_lost(record.lost)
+        async with elector:
+            for _ in range(5):
+                assert await elector.wait_elected(5)
+                await elector.resign()
+        kinds = [kind for kind, _ in record.told]
+        assert kinds == ["elected", "lost"] * (len(kinds) // 2) and len(kinds) >= 10
+
+    run(main())
+
+
+def test_what_a_loop_that_ended_has_not_told_is_told_by_the_next_one(store: Store) -> None:
+    record = Record()
+    elector = LeaderElector(store, "e", on_lost=record.lost)
+
+    @elector.on_elected
+    def started(leadership: Leadership) -> None:
+        record.told.append(("elected", leadership.token.value))
+
+    async def begin() -> None:
+        elector.start()
+        assert await elector.wait_elected(5)
+        # The end of the loop comes before it has had a turn for what is told now.
+        elector._candidate.step_down(LossReason.TAKEN)
+
+    async def go_on() -> None:
+        async with elector:
+            assert await elector.wait_elected(5)
+
+    asyncio.run(begin())
+    run(go_on())
+    kinds = [kind for kind, _ in record.told]
+    assert kinds == ["elected", "lost"] * 2
+
+
+def test_what_nobody_can_tell_any_more_does_not_hold_up_the_end(store: Store) -> None:
+    elector = LeaderElector(store, "e", on_lost=lambda leadership, reason: None)
+
+    async def main() -> None:
+        elector.start()
+        assert await elector.wait_elected(5)
+        elector._candidate.step_down(LossReason.TAKEN)
+
+    asyncio.run(main())
+    elector._candidate.begin_stop()
+    assert elector._candidate.wait_rest(elector.timing.drain_timeout / 2), "on_lost is waited for"
+    assert elector._client.close()
+
+
+def test_an_eager_loop_tells_them_too(store: Store) -> None:
+    factory = getattr(asyncio, "eager_task_factory", None)
+
+    async def main() -> None:
+        if factory is not None:  # Python 3.12 and newer
+            asyncio.get_running_loop().set_task_factory(factory)
+        record = Record()
+
+        def plain(leadership: Leadership) -> None:
+            record.told.append(("elected", leadership.token.value))
+
+        elector = LeaderElector(store, "e", on_elected=plain, on_lost=record.lost)
+        async with elector:
+            for _ in range(3):
+                assert await elector.wait_elected(5)
+                await elector.resign()
+        assert [kind for kind, _ in record.told][:6] == ["elected", "lost"] * 3
+
+    run(main())
+
+
+def test_close_in_one_does_not_wait_for_itself(store: Store) -> None:
+    async def main() -> None:
+        client, took = connect(store), list[float]()
+
+        async def started(leadership: Leadership) -> None:
+            began = asyncio.get_running_loop().time()
+            await client.close()
+            took.append(asyncio.get_running_loop().time() - began)
+
+        elector = client.elector("e", on_elected=started)
+        elector.start()
+        await eventually(lambda: took)
+        assert took[0] < elector.timing.drain_timeout / 2
+        await eventually(lambda: store._election("e").holder is None)
 
     run(main())

@@ -12,6 +12,7 @@ import pytest
 from leaderlock import (
     BackendRefused,
     BackendUnavailable,
+    ConfigurationError,
     LeaderInfo,
     LeaderLockError,
     LossReason,
@@ -20,6 +21,7 @@ from leaderlock.aio import LeaderElector, Leadership, connect
 from leaderlock.telemetry.events import CallbackFailed, Event
 from tests.aio.tools import Record, eventually, run
 from tests.elector.tools import Store, in_child, lasts_at_most
+from tests.elector.tools import eventually as threaded_eventually
 
 
 def test_run_works_once_per_term_until_it_is_stopped(store: Store) -> None:
@@ -111,7 +113,8 @@ def test_wait_elected_says_whether(store: Store) -> None:
 
 def test_waiting_ends_with_the_candidacy_or_with_a_refusal(store: Store) -> None:
     async def main() -> None:
-        async with LeaderElector(store.sibling(), "e"):
+        async with LeaderElector(store.sibling(), "e") as leader:
+            assert await leader.wait_elected(5)
             elector = LeaderElector(store, "e")
             elector.start()
             waiting = asyncio.create_task(elector.wait_elected())
@@ -287,7 +290,7 @@ def test_a_lost_term_can_be_waited_for_outside_of_its_block(store: Store) -> Non
             await elector.resign()
             assert await waiting
             assert await leadership.wait_lost(0.01)
-            assert leadership._wakes == []
+            assert len(leadership._listeners) == 0
 
     run(main())
 
@@ -312,3 +315,103 @@ def test_a_leader_whose_loop_is_wedged_gives_the_term_up(store: Store) -> None:
             await eventually(lambda: record.of("lost") == [LossReason.WORK_FAILED])
 
     run(main())
+
+
+def test_an_elector_whose_loop_has_ended_stops_by_itself(store: Store) -> None:
+    """Nobody is there to be told of a loss, or to be cancelled."""
+    elector = LeaderElector(store, "e")
+
+    async def main() -> None:
+        elector.start()
+        assert await elector.wait_elected(5)
+
+    asyncio.run(main())
+    threaded_eventually(lambda: not elector.is_leader)
+    threaded_eventually(lambda: store._election("e").holder is None)
+    assert elector._client.close()
+
+
+def test_a_cancelled_stop_does_not_stop_what_is_started_after_it(store: Store) -> None:
+    async def main() -> None:
+        elector = LeaderElector(store, "e")
+        for _ in range(100):
+            elector.start()
+            stopping = asyncio.create_task(elector.stop())
+            await asyncio.sleep(0)
+            stopping.cancel()
+            elector.start()
+            await asyncio.wait([stopping])
+            assert elector._candidate.contends
+        await elector.stop()
+
+    run(main())
+
+
+def test_work_that_awaits_what_was_cancelled_has_failed_and_run_goes_on(store: Store) -> None:
+    async def main() -> None:
+        record = Record()
+        elector = LeaderElector(store, "e", on_lost=record.lost)
+
+        async def work(leadership: Leadership) -> None:
+            if record.of("lost"):
+                await elector.stop()
+                return
+            other = asyncio.create_task(asyncio.sleep(60))
+            other.cancel()
+            await other
+
+        await elector.run(work)
+        assert record.of("lost")[0] is LossReason.WORK_FAILED
+
+    run(main())
+
+
+def test_a_loss_in_a_group_of_tasks_is_no_failure_of_the_work(store: Store) -> None:
+    async def main() -> None:
+        events, terms = list[Event](), list[int]()
+        elector = LeaderElector(store, "e")
+        elector.subscribe(events.append)
+
+        async def child(leadership: Leadership) -> None:
+            elector._candidate.step_down(LossReason.TAKEN)
+            leadership.check()
+
+        async def work(leadership: Leadership) -> None:
+            terms.append(leadership.token.value)
+            if len(terms) == 2:
+                await elector.stop()
+                return
+            async with asyncio.TaskGroup() as group:
+                group.create_task(child(leadership))
+
+        await elector.run(work)
+        assert not [event for event in events if isinstance(event, CallbackFailed)]
+
+    run(main())
+
+
+def test_work_that_cannot_be_awaited_is_refused(store: Store) -> None:
+    async def main() -> None:
+        with pytest.raises(ConfigurationError, match="make it a coroutine function"):
+            await LeaderElector(store, "e").run(lambda leadership: None)  # type: ignore[arg-type, return-value]
+
+    run(main())
+
+
+def test_healthy_is_asked_again_by_the_next_loop(store: Store) -> None:
+    asked: list[int] = []
+
+    def healthy() -> bool:
+        asked.append(1)
+        return True
+
+    elector = LeaderElector(store, "e", healthy=healthy)
+
+    async def main() -> None:
+        async with elector:
+            assert await elector.wait_elected(5)
+            before = len(asked)
+            await eventually(lambda: len(asked) > before)
+
+    for _ in range(2):
+        run(main())

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 import inspect
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 
 import pytest
 
@@ -116,7 +119,7 @@ def test_many_calls_of_one_term_leave_nothing_behind_in_it(store: Store) -> None
 
             assert await asyncio.gather(*(guarded(n) for n in range(50))) == list(range(50))
             leadership = elector.leadership
-            assert leadership is not None and leadership._wakes == []
+            assert leadership is not None and len(leadership._listeners) == 0
             assert not elector._candidate.terms._holds
 
     run(main())
@@ -203,5 +206,59 @@ def test_it_may_be_called_from_a_callback(store: Store) -> None:
 
         async with elector:
             await eventually(lambda: ran)
+
+    run(main())
+
+
+def test_what_a_plain_function_only_makes_is_refused(store: Store) -> None:
+    """A wrapper that hides a coroutine function, or a context manager."""
+    elector = LeaderElector(store, "e")
+
+    async def hidden() -> None:
+        raise AssertionError("ran")
+
+    @elector.leader_only
+    @functools.wraps(hidden)
+    def wrapped() -> object:
+        return hidden()
+
+    @contextlib.contextmanager
+    def managed() -> Iterator[None]:
+        yield
+
+    with pytest.raises(ConfigurationError, match="generator function"):
+        elector.leader_only(managed)
+    with pytest.raises(ConfigurationError, match="decorates a function"):
+        elector.leader_only(staticmethod(print_nothing))
+
+    async def main() -> None:
+        async with elector:
+            assert await elector.wait_elected(5)
+            with pytest.raises(ConfigurationError, match="nothing has run"):
+                wrapped()
+
+    run(main())
+
+
+@pytest.mark.parametrize("how", ["resign", "stop"])
+def test_a_threaded_elector_gives_up_in_its_own_coroutine_without_waiting_for_it(
+    store: Store, clients: Callable[..., Client], how: str
+) -> None:
+    elector = clients().elector("e")
+
+    @elector.leader_only(otherwise="wait")
+    async def guarded() -> float:
+        began = time.monotonic()
+        getattr(elector, how)()
+        took.append(time.monotonic() - began)
+        return 0.0
+
+    took: list[float] = []
+
+    async def main() -> None:
+        elector.start()
+        with pytest.raises(LeadershipLost):
+            await guarded()
+        assert took[0] < elector.timing.drain_timeout / 2
 
     run(main())

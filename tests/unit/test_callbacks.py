@@ -28,7 +28,7 @@ TERM = Leadership(
 def callbacks() -> Iterator[Callbacks[Leadership]]:
     workers = Workers("test-callbacks", 1, finish=True)
     callbacks: Callbacks[Leadership] = Callbacks("e", "me")
-    callbacks.open(cast(Runtime, SimpleNamespace(callbacks=workers)))
+    callbacks.open(cast(Runtime, SimpleNamespace(callbacks=workers)), anew=True)
     yield callbacks
     for thread in workers.close():
         thread.join(PATIENCE)

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "leaderlock"
 # From the bottom up. A module imports from layers below its own, never from above; within a layer
 # (a line) only in the order in which the modules stand.
 LAYERS = (
-    ("errors", "clock", "backoff", "capabilities", "workers", "interrupt"),
+    ("errors", "clock", "backoff", "capabilities", "workers", "interrupt", "listeners"),
     ("timing", "tokens", "url"),
     ("machine", "leadership"),
     ("backends.base",),
