@@ -1,1 +1,1 @@
-"""What leaderlock costs: `make bench`."""
+"""What leaderlock costs, beside the bare minimum of each store and beside its peers: `make bench`."""
