@@ -1,1 +1,1 @@
-"""What leaderlock costs, beside the bare minimum of each store and beside its peers: `make bench`."""
+"""What leaderlock costs, beside its peers and the bare minimum of each store: `make bench`."""

@@ -17,6 +17,10 @@ from benchmarks.results import Figures, OnStore, Spread
 from benchmarks.workers import Failed, Worker, end_all
 from leaderlock.testing.servers.process import Server
 
+# Waited besides, up to so many seconds by chance: who polls shall be met at any point of its
+# interval, which is 0.1 s in every library here that polls Redis.
+_POLL = 0.1
+
 Tell = Callable[[str], None]
 """Is told what is being measured."""
 
@@ -29,8 +33,7 @@ class Effort:
         rounds: in which everybody has a turn.
         cycles: elections and resignations in a turn.
         hand_overs: of each contestant.
-        settle: seconds until a candidate is taken to be waiting. As much again by chance, so that
-            whoever polls is not always met at the same point of its interval.
+        settle: seconds until a candidate is taken to be waiting.
         idle: ttl that leader and follower are watched.
         many: elections of one process, for memory and threads.
         fail_overs: leaders that are killed; 0: none.
@@ -51,7 +54,7 @@ class Effort:
 
 
 FULL = Effort(30, 20, 60, 0.15, 4, 100, imports=30)
-QUICK = Effort(4, 5, 5, 0.1, 1, 20, imports=3, may_install=False)
+QUICK = Effort(4, 5, 3, 0.05, 0.5, 20, imports=2, may_install=False)
 
 
 Pairs = dict[str, tuple[Worker, Worker]]
@@ -161,7 +164,9 @@ class Measurement:
         # Each turn swaps the two, so that both are measured in both parts.
         leading = self._each("hand_over", pairs, lambda n, p: _acquire(p[0], n))
         for _ in range(self._effort.hand_overs):
-            leading = {name: pair[::-1] for name, pair in self._each("hand_over", leading, turn).items()}
+            leading = {
+                name: pair[::-1] for name, pair in self._each("hand_over", leading, turn).items()
+            }
         for name in leading:
             self._on.figures[name].hand_over = Spread.of(seconds[name])
         return self._each("hand_over", leading, lambda _, pair: pair[0].do("release"))
@@ -169,7 +174,7 @@ class Measurement:
     def _one_hand_over(self, name: str, leader: Worker, follower: Worker) -> float:
         """Seconds from before the call that resigns, to after the one that waited."""
         follower.tell("acquire", name=_election(name))
-        time.sleep(self._effort.settle * (1 + random.random()))
+        time.sleep(self._effort.settle + _POLL * random.random())
         resigned = leader.do("release")["at"]
         return float(follower.wait()["at"] - resigned)
 
@@ -230,7 +235,7 @@ class Measurement:
 
     def _count_hand_overs(self, pairs: Pairs, proxies: Proxies) -> Pairs:
         """Leaves the first of each pair leading, after an even number."""
-        many = 4
+        many = 2 if self._effort.hand_overs < 10 else 10
 
         def turn(name: str, pair: tuple[Worker, Worker]) -> None:
             _acquire(pair[0], name)
@@ -252,7 +257,10 @@ class Measurement:
         time.sleep(self._effort.settle * 5)
         began = time.monotonic()
         before = {
-            name: [(proxy.requests, worker.cpu()) for proxy, worker in zip(proxies[name], pair)]
+            name: [
+                (proxy.requests, worker.cpu())
+                for proxy, worker in zip(proxies[name], pair, strict=True)
+            ]
             for name, pair in pairs.items()
         }
         time.sleep(self._effort.idle * self._effort.ttl)
@@ -260,7 +268,7 @@ class Measurement:
         for name, pair in pairs.items():
             figures = self._on.figures[name]
             for role, proxy, worker, (requests, cpu) in zip(
-                ("leader", "follower"), proxies[name], pair, before[name]
+                ("leader", "follower"), proxies[name], pair, before[name], strict=True
             ):
                 figures.requests[role] = (proxy.requests - requests) / took * self._effort.ttl
                 cpu_now = worker.cpu()

@@ -1,4 +1,4 @@
-"""A contestant in a process of its own, which does what it is told, by a line of JSON for each order.
+"""A contestant in a process of its own, which does what it is told: a line of JSON is an order.
 
     python -m benchmarks.worker MODULE:FACTORY URL TTL
 

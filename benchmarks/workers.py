@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
+import signal
 import subprocess
 import time
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
-_ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
 
 
@@ -24,13 +26,13 @@ class Worker:
 
     def __init__(self, python: str, kind: str, url: str, ttl: float) -> None:
         environment = {k: v for k, v in os.environ.items() if k != "PYTHONHOME"}
-        environment["PYTHONPATH"] = str(_ROOT)
+        environment["PYTHONPATH"] = str(ROOT)
         self._process = subprocess.Popen(
             [python, "-m", "benchmarks.worker", kind, url, f"{ttl:g}"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            cwd=_ROOT,
+            cwd=ROOT,
             env=environment,
             process_group=0,
         )
@@ -85,10 +87,8 @@ class Worker:
 
     def end(self) -> None:
         """At once, and whatever it has started."""
-        try:
-            os.killpg(self.pid, 9)
-        except ProcessLookupError:
-            pass
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()
         self._orders.close()
         if self._process.stdout is not None:

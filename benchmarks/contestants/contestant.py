@@ -21,7 +21,7 @@ class Lock(ABC):
     def release(self) -> None:
         """Give it up, so that the next may lead."""
 
-    def keep(self) -> None:
+    def keep(self) -> None:  # noqa: B027
         """Prolong it, three times in a ttl, where the library leaves that to the program."""
 
     def cycle(self) -> None:
@@ -52,5 +52,5 @@ class Contestant(ABC):
     def lock(self, name: str) -> Lock:
         """The election of this name."""
 
-    def idle(self) -> None:
+    def idle(self) -> None:  # noqa: B027
         """Called every second between two orders; a raw session pings here."""

@@ -1,4 +1,4 @@
-"""python-etcd3's `Lock`: the maintained copy (python3-etcd3), and the original in a venv of its own.
+"""python-etcd3's `Lock`: of python3-etcd3, the maintained copy, and of the original, in a venv.
 
 https://python-etcd3.readthedocs.io/en/latest/usage.html:
     lock = etcd.lock('some-key', ttl=20)
