@@ -47,7 +47,9 @@ def bench(
     effort = dataclasses.replace(QUICK if quick else FULL, fail_overs=fail_overs, ttl=float(ttl))
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
     results = Results(about(effort))
-    console.print(*(f"{what}: {results.about[what]}" for what in ("date", "machine", "load")), "")
+    console.print(
+        *(f"{what}: {results.about[what]}" for what in ("date", "machine", "load")), "", sep="\n"
+    )
     for field in FIELDS:
         if field.store in wanted:
             on = results.stores[field.store] = OnStore()

@@ -66,9 +66,7 @@ class Entry:
             return self._python_of_venv(may_install)
         for name in self.needs:
             if find_spec(name) is None:
-                raise Missing(
-                    f"the module {name} is not installed: pip install 'leaderlock[peers]'"
-                )
+                raise Missing(f"no module {name}: pip install 'leaderlock[peers]'")
         return own
 
     def _python_of_venv(self, may_install: bool) -> str:

@@ -54,7 +54,7 @@ class Effort:
 
 
 FULL = Effort(30, 20, 60, 0.15, 4, 100, imports=30)
-QUICK = Effort(4, 5, 3, 0.05, 0.5, 20, imports=2, may_install=False)
+QUICK = Effort(4, 5, 3, 0.05, 0.5, 20, imports=1, may_install=False)
 
 
 Pairs = dict[str, tuple[Worker, Worker]]

@@ -30,8 +30,8 @@ def draw(results: Results) -> Figure:
         top = bottom
     about = results.about
     foot = (
-        f"Medians in units of the floor's median (log scale); the thin line ends at the p99. "
-        f"{about['date']}, {about['machine']}. {about['command']}"
+        "Medians in units of the floor's median, on a log scale; the thin line ends at the p99.\n"
+        f"{about['date']}, {about['machine']}, load {about['load']}, ttl {about['ttl']:g} s"
     )
     figure.text(0.01, 0.15 / total, foot, color=DIM, fontsize=7, parse_math=False)
     return figure
@@ -53,6 +53,7 @@ def _bars(axes: Axes, on: OnStore, what: str) -> None:
         label = f"{median:.2f}  ({spread.p50 * 1000:.2f} ms)"
         axes.text(max(tail, median) * 1.06, at, label, color=INK, fontsize=7, va="center")
     axes.set_xscale("log")
+    axes.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
     _, right = axes.get_xlim()
     axes.set_xlim(0.5, max(right, 2) * 6)
     axes.set_yticks(range(len(names)), names, fontsize=8, color=INK)
