@@ -238,11 +238,14 @@ class Measurement:
         many = 2 if self._effort.hand_overs < 10 else 10
 
         def turn(name: str, pair: tuple[Worker, Worker]) -> None:
-            _acquire(pair[0], name)
-            before = sum(proxy.requests for proxy in proxies[name])
-            for _ in range(many):
-                self._one_hand_over(name, *pair)
-                pair = pair[::-1]
+            one, other = pair
+            _acquire(one, name)
+            before = 0
+            for number in range(many + 2):
+                if number == 2:  # what the first wait of each opens is there
+                    before = sum(proxy.requests for proxy in proxies[name])
+                self._one_hand_over(name, one, other)
+                one, other = other, one
             took = sum(proxy.requests for proxy in proxies[name]) - before
             self._on.figures[name].requests["hand_over"] = took / many
 

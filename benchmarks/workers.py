@@ -13,6 +13,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from leaderlock.testing.servers.reaper import reaper
+
 ROOT = Path(__file__).resolve().parents[1]
 PATIENCE = 60.0
 
@@ -36,6 +38,7 @@ class Worker:
             env=environment,
             process_group=0,
         )
+        reaper.watch(self.pid, "")
         assert self._process.stdin is not None and self._process.stdout is not None
         self._orders: BinaryIO = self._process.stdin  # type: ignore[assignment]
         self._answers = self._process.stdout.fileno()
@@ -87,6 +90,7 @@ class Worker:
 
     def end(self) -> None:
         """At once, and whatever it has started."""
+        reaper.forget(self.pid)
         with contextlib.suppress(ProcessLookupError):
             os.killpg(self.pid, signal.SIGKILL)
         self._process.wait()

@@ -3,12 +3,13 @@
 floor           one transaction that puts the key under a lease, which exists already, if there is
                 no such key; one request that deletes it. Whoever waits has a watch on the key, and
                 sends one transaction when it is told of the deletion.
-correct floor   uncontended, the same: the transaction is a quorum's answer, and carries the
-                revision, which is the token. But after a wait, and with a lease that others
-                prolong, one keep-alive, sent before the transaction: it says how long the lease has
-                still to live at least. Without it a candidate that was paused while it waited may
-                believe in a term whose lease is about to end. It goes together with the
-                transaction, so that it costs a request and hardly any time.
+correct floor   uncontended, the same: the transaction is a quorum's answer, fails when the lease is
+                over, and carries the revision, which is the token. After a wait one keep-alive,
+                sent just before the transaction: it says how long the lease has still to live.
+                Without it a candidate that was paused while it waited may believe in a term whose
+                lease is about to end. It is under way together with the transaction, so that it
+                costs a request and hardly any time. (Who knows when its last heartbeat was sent
+                may leave it out, and believe for a shorter time at first.)
 """
 
 from __future__ import annotations

@@ -68,6 +68,10 @@ class Connection:
         finally:
             self._socket.setblocking(True)
 
+    def close(self) -> None:
+        self._stream.close()
+        self._socket.close()
+
     def call(self, *words: str) -> object:
         self.send(*words)
         return self.receive()
