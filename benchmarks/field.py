@@ -141,8 +141,9 @@ FIELDS = (
             Entry(
                 "python-etcd3 0.12 Lock",
                 "etcd3_lock:make",
-                # Its generated code does not load with a protobuf of today.
-                pins=("etcd3==0.12.0", "protobuf<3.21", "setuptools<81"),
+                # Its generated code does not load with a protobuf of today, and a waiting lock
+                # fails with a tenacity of today.
+                pins=("etcd3==0.12.0", "protobuf<3.21", "setuptools<81", "tenacity<7"),
             ),
             Entry("tooz (etcd3gw)", "tooz_locks:make_etcd", ("tooz", "etcd3gw")),
             Entry("etcdctl lock", "programs:make_etcdctl", program="etcdctl", many=False),

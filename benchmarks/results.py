@@ -107,8 +107,9 @@ class Results:
             contestants = {}
             for name, figures in on.figures.items():
                 ratios = {
-                    f"{what}_to_{label}": on.ratio(name, what, to=to)
+                    f"{what}{p99}_to_{label}": on.ratio(name, what, to=to, tail=bool(p99))
                     for what in ("elect_resign", "hand_over")
+                    for p99 in ("", "_p99")
                     for label, to in (("floor", FLOOR), ("correct_floor", CORRECT))
                 }
                 contestants[name] = {**dataclasses.asdict(figures), "ratios": ratios}

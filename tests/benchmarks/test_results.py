@@ -76,8 +76,12 @@ def test_the_json_has_the_ratios_beside_the_figures(results: Results) -> None:
     assert on["contestants"]["leaderlock"]["ratios"] == {
         "elect_resign_to_floor": pytest.approx(2.5),
         "elect_resign_to_correct_floor": pytest.approx(1.25),
+        "elect_resign_p99_to_floor": pytest.approx(2.5),
+        "elect_resign_p99_to_correct_floor": pytest.approx(2.0),
         "hand_over_to_floor": pytest.approx(1.5),
         "hand_over_to_correct_floor": pytest.approx(0.75),
+        "hand_over_p99_to_floor": pytest.approx(2.0),
+        "hand_over_p99_to_correct_floor": pytest.approx(18 / 7),
     }
     assert on["missing"] == {"somelock": "no module somelock"}
 
