@@ -39,7 +39,7 @@ check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as C
 chaos: $(VENV)/.ready-dev servers ## hold elections under faults and check them; ARGS="--backend consul --seconds 600"
 	@$(PYTHON) -m leaderlock.testing.chaos $(ARGS)
 
-bench: $(VENV)/.ready-demo ## measure what leaderlock costs on this machine
+bench: $(VENV)/.ready-dev servers ## leaderlock beside its peers and each store's floor; ARGS="--stores redis --quick"
 	@$(PYTHON) -m benchmarks $(ARGS)
 
 fmt: $(VENV)/.ready-dev ## format the code and mend what the linter can mend

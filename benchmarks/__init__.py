@@ -1,1 +1,1 @@
-"""What leaderlock costs: `make bench`."""
+"""What leaderlock costs, beside its peers and the bare minimum of each store: `make bench`."""

@@ -1,139 +1,150 @@
-"""Measures what leaderlock costs on this machine:  python -m benchmarks [--json]
+"""Measures leaderlock, its peers and the floors of the stores:  python -m benchmarks [--quick]
 
-Medians of many rounds. Where another program runs at the same time, the figures are its as well.
+It starts the real servers and lets all take turns on each. docs/performance.md says what is
+measured, and what the figures do not say.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import datetime
 import json
-import statistics
-import subprocess
+import os
+import platform
+import shlex
 import sys
-import tempfile
-import time
-import timeit
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
-from typing import NamedTuple
+from typing import Annotated
 
-from leaderlock import LeaderElector
+import typer
+from rich.console import Console
+from rich.table import Table
 
-ROUNDS = 30
+from benchmarks import imports, tables
+from benchmarks.field import FIELDS, OURS, Field, Missing
+from benchmarks.measure import FULL, QUICK, Effort, Measurement
+from benchmarks.results import OnStore, Results
 
-
-class Figure(NamedTuple):
-    what: str
-    median: float
-    worst: float
-    unit: str
-
-
-def measure(what: str, unit: str, scale: float, once: Callable[[], float], rounds: int) -> Figure:
-    """Call `once`, which returns seconds, so often; in `unit`, which is `scale` of a second."""
-    times = [once() * scale for _ in range(rounds)]
-    return Figure(what, statistics.median(times), max(times), unit)
+_STORES = tuple(field.store for field in FIELDS)
 
 
-def cost_of_checks() -> Iterator[Figure]:
-    """What a program pays each time that it asks whether it still leads."""
-    elector = LeaderElector("memory://", "checks", ttl=60)
-    with elector.lead(timeout=10) as leadership:
-        checks = {
-            "elector.is_leader": lambda: elector.is_leader,
-            "leadership.check()": leadership.check,
-            "leadership.remaining()": leadership.remaining,
-        }
-        for what, check in checks.items():
-            timer = timeit.Timer(check)
-
-            def once(timer: timeit.Timer = timer) -> float:
-                return timer.timeit(10_000) / 10_000
-
-            yield measure(what, "us", 1e6, once, ROUNDS)
-
-
-def cost_of_import(statement: str) -> Figure:
-    """From nothing to the end of an interpreter that does nothing else."""
-
-    def once() -> float:
-        started = time.perf_counter()
-        subprocess.run([sys.executable, "-c", statement], check=True)
-        return time.perf_counter() - started
-
-    return measure(f"python -c '{statement}'", "ms", 1e3, once, ROUNDS)
-
-
-def hand_over(url: str) -> Figure:
-    """From resign() to the next leader, between two candidates that keep resigning."""
-    with LeaderElector(url, "hand-over") as one, LeaderElector(url, "hand-over") as other:
-
-        def once() -> float:
-            while not (one.is_leader or other.is_leader):
-                one.wait_elected(timeout=0.01)
-            leader, follower = (one, other) if one.is_leader else (other, one)
-            started = time.perf_counter()
-            leader.resign()
-            if not follower.wait_elected(timeout=10):
-                raise RuntimeError(f"{follower} was not elected")
-            return time.perf_counter() - started
-
-        return measure(f"hand-over on {url.partition(':')[0]}", "ms", 1e3, once, ROUNDS)
+def bench(
+    *,
+    stores: Annotated[str, typer.Option(help=f"Of {','.join(_STORES)}.")] = ",".join(_STORES),
+    quick: Annotated[bool, typer.Option("--quick", help="Few rounds: does it work?")] = False,
+    fail_overs: Annotated[int, typer.Option(help="Leaders to kill; 0: none.", min=0)] = 0,
+    ttl: Annotated[int, typer.Option(help="The lease in seconds.", min=2)] = 3,
+    json_: Annotated[Path | None, typer.Option("--json", help="Every figure.")] = None,
+    png: Annotated[Path | None, typer.Option(help="The ratios as a picture.")] = None,
+    markdown: Annotated[Path | None, typer.Option(help="The tables for a page.")] = None,
+) -> None:
+    """Measure everybody side by side, in units of what each store can do at best."""
+    wanted = stores.split(",")
+    if not set(wanted) <= set(_STORES):
+        raise typer.BadParameter(f"the stores are {', '.join(_STORES)}")
+    effort = dataclasses.replace(QUICK if quick else FULL, fail_overs=fail_overs, ttl=float(ttl))
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    results = Results(about(effort))
+    console.print(
+        *(f"{what}: {results.about[what]}" for what in ("date", "machine", "load")), "", sep="\n"
+    )
+    for field in FIELDS:
+        if field.store in wanted:
+            on = results.stores[field.store] = OnStore()
+            with _progress(console) as tell:
+                measure(field, effort, on, lambda what, s=field.store: tell(f"{s}: {what}"))  # type: ignore[misc]
+            _show(console, field.store, on)
+            _write(results, json_, png, markdown)
+    with _progress(console) as tell:
+        tell("imports")
+        results.imports = imports.measure(effort.imports)
+    _show_table(console, "imports", ("", "beyond python"), tables.imports(results))
+    console.print(*tables.LEGEND, "", results.about["command"], sep="\n")
+    _write(results, json_, png, markdown)
+    ours = [on.figures.get(OURS) for on in results.stores.values()]
+    if any(figures is None or figures.errors for figures in ours):
+        raise typer.Exit(1)
 
 
-LEAD_TO_DEATH = """
-import sys
-from leaderlock import LeaderElector
-with LeaderElector(sys.argv[1], "death").lead():
-    print("leading", flush=True)
-    sys.stdin.read()
-"""
+def measure(field: Field, effort: Effort, on: OnStore, tell: Callable[[str], None]) -> None:
+    """All figures of a store, into `on`; with the names of those who are missing."""
+    pythons = {}
+    for entry in field.entries:
+        try:
+            pythons[entry.name] = entry.python(sys.executable, may_install=effort.may_install)
+        except Missing as missing:
+            on.missing[entry.name] = str(missing)
+    with field.start() as server:
+        Measurement(field, server, pythons, effort, on).run(tell)
 
 
-def succession(url: str) -> Figure:
-    """From kill -9 of the leading process to the next leader."""
-
-    def once() -> float:
-        command = [sys.executable, "-c", LEAD_TO_DEATH, url]
-        with subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            with LeaderElector(url, "death") as follower:
-                follower.wait_elected(timeout=0.1)
-                started = time.perf_counter()
-                process.kill()
-                if not follower.wait_elected(timeout=30):
-                    raise RuntimeError(f"{follower} was not elected")
-                return time.perf_counter() - started
-
-    return measure("succession of a killed process on sqlite", "ms", 1e3, once, 10)
+def about(effort: Effort) -> dict[str, object]:
+    """What the figures are worth nothing without."""
+    load = " ".join(f"{each:.1f}" for each in os.getloadavg())
+    return {
+        "date": datetime.date.today().isoformat(),
+        "machine": f"{os.cpu_count()} cores, {_processor()}, {platform.system()}, "
+        f"Python {platform.python_version()}",
+        "load": load,
+        **dataclasses.asdict(effort),
+        "command": shlex.join(["python", "-m", "benchmarks", *sys.argv[1:]]),
+    }
 
 
-def main(arguments: list[str]) -> int:
-    if arguments not in ([], ["--json"]):
-        print(__doc__)
-        return 0 if arguments == ["--help"] else 2
-    with tempfile.TemporaryDirectory() as folder:
-        url = f"sqlite://{Path(folder)}/election.db"
-        figures = [
-            *cost_of_checks(),
-            cost_of_import("pass"),
-            cost_of_import("import leaderlock"),
-            cost_of_import("from leaderlock import LeaderElector"),
-            hand_over("memory://hand-over"),
-            hand_over(url),
-            succession(url),
-        ]
-    if arguments:
-        print(json.dumps([figure._asdict() for figure in figures], indent=2))
-    else:
-        for figure in figures:
-            print(
-                f"{figure.what:<55} {figure.median:8.2f} {figure.unit}   (worst {figure.worst:.2f})"
-            )
-    return 0
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text("utf-8")
+    except OSError:
+        return platform.machine()
+    for line in text.splitlines():
+        name, _, value = line.partition(":")
+        if name.strip() == "model name":
+            return value.strip()
+    return platform.machine()
+
+
+@contextmanager
+def _progress(console: Console) -> Iterator[Callable[[str], None]]:
+    """A line that changes in a terminal, a line for each step elsewhere."""
+    if not console.is_terminal:
+        yield lambda what: console.print(f"... {what}")
+        return
+    with console.status("") as status:
+        yield status.update
+
+
+def _show(console: Console, store: str, on: OnStore) -> None:
+    _show_table(console, store, tables.SPEED, tables.speed(on))
+    _show_table(console, "", tables.COST, tables.cost(on))
+    for note in tables.notes(on):
+        console.print(note)
+    console.print()
+
+
+def _show_table(
+    console: Console, title: str, heads: Sequence[str], rows: Sequence[Sequence[str]]
+) -> None:
+    table = Table(box=None, pad_edge=False)
+    for number, head in enumerate((title, *heads[1:])):
+        table.add_column(head, justify="right" if number else "left", overflow="fold")
+    for row in rows:
+        table.add_row(*row, style="bold" if row[0] == OURS else None)
+    console.print(table, "", sep="\n")
+
+
+def _write(results: Results, json_: Path | None, png: Path | None, markdown: Path | None) -> None:
+    """After each store, so that a run that is stopped has left something."""
+    if json_ is not None:
+        json_.write_text(json.dumps(results.as_json(), indent=2) + "\n", "utf-8")
+    if markdown is not None:
+        markdown.write_text(tables.markdown(results), "utf-8")
+    if png is not None:
+        from benchmarks.png import draw  # matplotlib takes a second to load
+
+        draw(results).savefig(png)
 
 
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    typer.run(bench)
