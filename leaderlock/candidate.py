@@ -21,12 +21,7 @@ from leaderlock.backoff import Backoff
 from leaderlock.callbacks import Callbacks
 from leaderlock.clock import Clock
 from leaderlock.config import default_candidate_id
-from leaderlock.errors import (
-    BackendRefused,
-    BackendUnavailable,
-    LeaderLockError,
-    TokenRegression,
-)
+from leaderlock.errors import BackendRefused, BackendUnavailable, LeaderLockError, TokenRegression
 from leaderlock.interrupt import wait_in_steps
 from leaderlock.leadership import AnyLeadership, LeadershipT
 from leaderlock.listeners import Listeners, Wake
@@ -45,11 +40,7 @@ from leaderlock.machine import (
 from leaderlock.observer import encode_payload
 from leaderlock.outages import Outages
 from leaderlock.progress import Progress
-from leaderlock.telemetry.events import (
-    Event,
-    NoProgress,
-    TokenRegressed,
-)
+from leaderlock.telemetry.events import Event, NoProgress, TokenRegressed
 from leaderlock.terms import Hold, Terms
 from leaderlock.tokens import FencingToken
 from leaderlock.workers import Recurring
@@ -62,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("leaderlock")
 
 _AT_REST = (State.IDLE, State.FORKED)
+_ENDING = (State.STEPPING_DOWN, State.RELEASING)
 
 
 class Candidate(Generic[LeadershipT]):
@@ -125,6 +117,16 @@ class Candidate(Generic[LeadershipT]):
     @property
     def state(self) -> State:
         return self._machine.state
+
+    @property
+    def says_unhealthy(self) -> bool:
+        """Whether the program said, when it was last asked, that it cannot work."""
+        return self._progress.says_no
+
+    @property
+    def ending(self) -> str:
+        """The attempt that is being given up; "" if there is none."""
+        return self._machine.attempt_id if self.state in _ENDING else ""
 
     @property
     def contends(self) -> bool:

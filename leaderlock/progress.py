@@ -18,6 +18,7 @@ class Progress(Generic[LeadershipT]):
     """Asks the user's program, if it wants to be asked.
 
     Attributes:
+        says_no: whether that was its last answer.
         timeout: how many seconds a term may last without a sign of progress.
 
     Raises:
@@ -33,6 +34,7 @@ class Progress(Generic[LeadershipT]):
         self._callbacks = callbacks
         self._healthy = healthy
         self._asked: LeadershipT | None = None  # whose answer is out
+        self.says_no = False
         self.timeout = math.inf if config.beat_timeout is None else config.beat_timeout
         if healthy is not None:
             callbacks.require("healthy", healthy, 0)
@@ -58,6 +60,7 @@ class Progress(Generic[LeadershipT]):
         def tell(healthy: bool) -> None:
             if self._asked is leadership:
                 self._asked = None
+            self.says_no = not healthy
             if healthy:
                 leadership.beat()
             else:
