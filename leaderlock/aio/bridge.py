@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
+import time
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from leaderlock.leadership import LeadershipT
 
 if TYPE_CHECKING:
     from leaderlock.candidate import Candidate
+    from leaderlock.client import Client
     from leaderlock.terms import Hold
 
 T = TypeVar("T")
@@ -104,3 +106,12 @@ def in_thread(job: Callable[[], T], name: str) -> asyncio.Future[T]:
 
     threading.Thread(target=run, name=name, daemon=True).start()
     return answer
+
+
+async def close_client(client: Client, timeout: float) -> bool:
+    """Close it without blocking the loop; what waits for the caller does not wait at all."""
+    task = asyncio.current_task()
+    is_own = any(elector._candidate.waits_for(task) for elector in list(client._electors))
+    end = time.monotonic() + timeout
+    closed = in_thread(partial(client.begin_close(), end), "leaderlock-close")
+    return client.is_closed if is_own else await closed

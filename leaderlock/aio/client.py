@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
-import time
 from collections.abc import Callable, Mapping
-from functools import partial
 from typing import TYPE_CHECKING, Any, Self
 
-from leaderlock.aio.bridge import in_thread
+from leaderlock.aio.bridge import close_client
 from leaderlock.aio.leadership import Leadership
 from leaderlock.backends.base import Backend
 from leaderlock.client import Client as ThreadedClient
@@ -79,15 +76,6 @@ class Client(ClientFront):
 
     def __repr__(self) -> str:
         return f"<leaderlock.aio.Client {self._client.config.url}>"
-
-
-async def close_client(client: ThreadedClient, timeout: float) -> bool:
-    """Close it without blocking the loop; what waits for the caller does not wait at all."""
-    task = asyncio.current_task()
-    is_own = any(elector._candidate.waits_for(task) for elector in list(client._electors))
-    end = time.monotonic() + timeout
-    closed = in_thread(partial(client.begin_close(), end), "leaderlock-close")
-    return client.is_closed if is_own else await closed
 
 
 def connect(store: str | Backend | None = None, **settings: Any) -> Client:

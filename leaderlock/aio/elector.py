@@ -14,9 +14,8 @@ from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanage
 from functools import partial
 from typing import Self
 
-from leaderlock.aio.bridge import Home, hold_term, wait_until
+from leaderlock.aio.bridge import Home, close_client, hold_term, wait_until
 from leaderlock.aio.callbacks import LoopCallbacks
-from leaderlock.aio.client import close_client
 from leaderlock.aio.leadership import Leadership
 from leaderlock.aio.scope import TermScope
 from leaderlock.any_elector import AnyElector
