@@ -21,12 +21,7 @@ from leaderlock.backoff import Backoff
 from leaderlock.callbacks import Callbacks
 from leaderlock.clock import Clock
 from leaderlock.config import default_candidate_id
-from leaderlock.errors import (
-    BackendRefused,
-    BackendUnavailable,
-    LeaderLockError,
-    TokenRegression,
-)
+from leaderlock.errors import BackendRefused, BackendUnavailable, LeaderLockError, TokenRegression
 from leaderlock.interrupt import wait_in_steps
 from leaderlock.leadership import AnyLeadership, LeadershipT
 from leaderlock.machine import (
@@ -44,11 +39,7 @@ from leaderlock.machine import (
 from leaderlock.observer import encode_payload
 from leaderlock.outages import Outages
 from leaderlock.progress import Progress
-from leaderlock.telemetry.events import (
-    Event,
-    NoProgress,
-    TokenRegressed,
-)
+from leaderlock.telemetry.events import Event, NoProgress, TokenRegressed
 from leaderlock.terms import Hold, Terms
 from leaderlock.tokens import FencingToken
 from leaderlock.workers import Recurring
@@ -262,13 +253,21 @@ class Candidate(Generic[LeadershipT]):
     def renewal_answered(
         self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
     ) -> None:
-        def change(now: float) -> Sequence[Notice]:
+        machine, granted = self._machine, self._ttl(ttl)
+        with self._changed:
             self._outages.end()
+            now, was_due = self._clock.now(), machine.deadline
             if outcome is not Renewal.RENEWED:
-                return self._machine.refused(attempt_id, outcome.loss, now)
-            return self._machine.renewed(attempt_id, sent_at=sent_at, ttl=self._ttl(ttl), now=now)
-
-        self._apply(change)
+                events = self._publish(machine.refused(attempt_id, outcome.loss, now))
+            elif lost := machine.renewed(attempt_id, sent_at=sent_at, ttl=granted, now=now):
+                events = self._publish(lost)
+            else:
+                # As nearly always, and thousands of times in a round: nothing to be waited for.
+                self.terms.extend(machine.valid_until)
+                if machine.deadline < was_due and self._runtime is not None:
+                    self._runtime.poke(self, machine.deadline)  # the store has shortened the lease
+                return
+        self._log(events)
 
     def renewal_failed(self, error: LeaderLockError) -> None:
         with self._changed:
@@ -336,7 +335,7 @@ class Candidate(Generic[LeadershipT]):
             if runtime is self._runtime:
                 request = self._machine.take_request(self._clock.now())
             if request is not None and request.verb is Verb.RELEASE:
-                runtime.poke(self._machine.deadline)  # its time has begun to run
+                runtime.poke(self, self._machine.deadline)  # its time has begun to run
         if request is None or attempt is None:
             return math.inf
         return self._send(runtime, request, attempt)
@@ -374,7 +373,7 @@ class Candidate(Generic[LeadershipT]):
             self.error = None
             if isinstance(answer, Waiting):
                 self._is_queued = True
-                runtime.poke(self._machine.deadline)  # its place may have to be renewed
+                runtime.poke(self, self._machine.deadline)  # its place may have to be renewed
                 return ()
             notices = self._grant(attempt, answer, sent_at, now)
             orphaned = any(isinstance(notice, Orphaned) for notice in notices)
@@ -514,7 +513,7 @@ class Candidate(Generic[LeadershipT]):
                 self._outages.forget()  # of a store that is not asked any more
                 self._runtime.leave(self)
             else:
-                self._runtime.poke(min(self._machine.deadline, self.terms.beat_due()))
+                self._runtime.poke(self, min(self._machine.deadline, self.terms.beat_due()))
 
     def _log(self, events: Sequence[Event]) -> None:
         write = log.log if self._runtime is None else self._runtime.log

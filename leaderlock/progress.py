@@ -24,6 +24,8 @@ class Progress(Generic[LeadershipT]):
         ConfigurationError: `healthy` cannot be called, or is asked too seldom for `beat_timeout`.
     """
 
+    __slots__ = ("_asking", "_callbacks", "_healthy", "timeout")
+
     def __init__(
         self,
         config: Config,
