@@ -82,8 +82,12 @@ class Runtime:
     def poke(self, candidate: Candidate[Any], deadline: float) -> None:
         """A candidate has got a lease to renew, or an earlier deadline to watch.
 
-        Of a later one the watchdog hears when it looks at the candidate.
+        Of a later one the watchdog hears when it looks at the candidate. Called under the lock of
+        the candidate: a loop that has begun to look meanwhile sees it as it is now.
         """
+        watched = self._members.get(candidate, FOREVER)
+        if self._has_news and not self._resting and deadline >= watched:
+            return  # thousands may do this at once, and those who end terms want the lock
         with self._state:
             self._watch(candidate, deadline)
             self._has_news = True
@@ -308,6 +312,8 @@ class Runtime:
         self.log(logging.ERROR, "leaderlock.internal_error thread=%s", thread, error=error)
 
     def _tell_failing(self, operation: str, error: Exception) -> None:
+        if operation in self._failing:  # told, and the lock is wanted by those who end terms
+            return
         with self._state:
             if operation in self._failing:
                 return
@@ -316,6 +322,8 @@ class Runtime:
         self.log(level, "leaderlock.store_failing operation=%s error=%s", operation, error)
 
     def _tell_answering(self, operation: str) -> None:
+        if operation not in self._failing:  # nearly always: no lock for it
+            return
         with self._state:
             if operation not in self._failing:
                 return

@@ -56,7 +56,7 @@ class Workers:
                 return False
             heapq.heappush(self._jobs, (time.monotonic() + delay, next(self._order), job))
             self._find_thread()
-            return any(thread.is_alive() for thread in self._threads)
+            return self._idle > 0 or any(thread.is_alive() for thread in self._threads)
 
     def relieve(self, most: int) -> float:
         """Have one more thread, of at most `most`, if a job is overdue behind ones that hang.
