@@ -21,6 +21,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -30,7 +31,7 @@ from leaderlock.clock import Clock
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.machine import FOREVER
 from leaderlock.timing import Timing
-from leaderlock.workers import Workers
+from leaderlock.workers import Recurring, Workers
 
 if TYPE_CHECKING:
     from leaderlock.candidate import Candidate
@@ -46,6 +47,7 @@ _LONGEST_RETRY = 0.5
 # Python's waits run on CLOCK_MONOTONIC, which stands still in a suspend; the leases do not. The
 # watchdog looks at the real clock at least this often, so that on_lost follows soon on waking.
 _WATCHDOG_PERIOD = 1.0
+_CROWD = 500  # candidates that may ask a silent store, each at its own pace
 _OLD_ENTRIES = 64  # of the watchdog, beside as many as there are candidates
 
 
@@ -69,6 +71,7 @@ class Runtime:
         self._resting = False
         self._closed = False
         self._failing: set[str] = set()
+        self._unanswered: dict[Candidate[Any], Recurring] = {}  # those that pause, and may be woken
 
     def join(self, candidate: Candidate[Any]) -> None:
         """The candidate contends: renew what it holds, and watch its deadlines."""
@@ -78,6 +81,27 @@ class Runtime:
     def leave(self, candidate: Candidate[Any]) -> None:
         with self._state:
             self._members.pop(candidate, None)
+        self._unanswered.pop(candidate, None)
+
+    def held_back(
+        self, candidate: Candidate[Any], requests: Recurring | None, pause: float
+    ) -> float:
+        """How long a candidate pauses whose request got no answer, if it would pause so long alone.
+
+        Thousands that all ask a dead store every second would take the time of those threads that
+        have losses to tell. Together they ask as often as a few hundred; see `answered`.
+        """
+        if requests is not None:
+            self._unanswered[candidate] = requests
+        return pause * max(1.0, len(self._unanswered) / _CROWD)
+
+    def answered(self, candidate: Candidate[Any]) -> None:
+        """The store answers: each answer lets two others try now that pause, and so all soon."""
+        if self._unanswered:  # no lock: each of these steps is one to Python
+            self._unanswered.pop(candidate, None)
+            for _ in range(2):
+                with suppress(KeyError):
+                    self._unanswered.popitem()[1].due_in(0.0)
 
     def poke(self, candidate: Candidate[Any], deadline: float) -> None:
         """A candidate has got a lease to renew, or an earlier deadline to watch.
