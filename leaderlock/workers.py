@@ -43,6 +43,7 @@ class Workers:
         self._order = itertools.count()
         self._threads: list[threading.Thread] = []
         self._idle = 0
+        self._taken_at = 0.0  # when a job was last begun
         self._closed = False
 
     def submit(self, job: Job, delay: float = 0.0) -> bool:
@@ -69,7 +70,8 @@ class Workers:
                 return math.inf
             if self._idle or not self._jobs:
                 return _PATIENCE
-            overdue = time.monotonic() - self._jobs[0][0]
+            # A long queue that gets shorter hangs behind nothing.
+            overdue = time.monotonic() - max(self._jobs[0][0], self._taken_at)
             if overdue >= _OVERDUE and self._size < most:
                 self._size += 1
                 self._find_thread()
@@ -118,6 +120,7 @@ class Workers:
                     wait = self._jobs[0][0] - time.monotonic() if self._jobs else None
                     if wait is not None and wait <= 0:
                         job = heapq.heappop(self._jobs)[2]
+                        self._taken_at = time.monotonic()
                         break
                     if self._closed:
                         return None
