@@ -118,6 +118,7 @@ def test_waiting_ends_with_the_candidacy_or_with_a_refusal(store: Store) -> None
             elector = LeaderElector(store, "e")
             elector.start()
             waiting = asyncio.create_task(elector.wait_elected())
+            await asyncio.sleep(0)  # it has begun to wait, as a candidate
             await eventually(lambda: elector._candidate.answered)
             await elector.stop()
             assert not await waiting
