@@ -27,6 +27,8 @@ class _Resigned(NamedTuple):
 class Yielding:
     """Whether one candidate has to hold back."""
 
+    __slots__ = ("_election", "_pause", "_resigned")
+
     def __init__(self, election: str, timing: Timing) -> None:
         self._election = election
         self._pause = min(timing.heartbeat, _LONGEST)
