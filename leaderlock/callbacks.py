@@ -200,7 +200,7 @@ def require_callable(
     if kind and not (may_be_coroutine and kind == "coroutine"):
         raise ConfigurationError(
             f"{what}={callback!r} is a {kind} function: calling it runs nothing. Give a plain "
-            "function that drives it"
+            "function that drives it" + ("; or use leaderlock.aio" if kind == "coroutine" else "")
         )
     try:
         signature = inspect.signature(callback)

@@ -53,6 +53,7 @@ if TYPE_CHECKING:
 log = logging.getLogger("leaderlock")
 
 _AT_REST = (State.IDLE, State.FORKED)
+_ENDING = (State.STEPPING_DOWN, State.RELEASING)
 
 
 class Candidate(Generic[LeadershipT]):
@@ -115,6 +116,16 @@ class Candidate(Generic[LeadershipT]):
     @property
     def state(self) -> State:
         return self._machine.state
+
+    @property
+    def says_unhealthy(self) -> bool:
+        """Whether the program said, when it was last asked, that it cannot work."""
+        return self._progress.says_no
+
+    @property
+    def ending(self) -> str:
+        """The attempt that is being given up; "" if there is none."""
+        return self._machine.attempt_id if self.state in _ENDING else ""
 
     @property
     def contends(self) -> bool:

@@ -96,7 +96,7 @@ class LeaderElector(AnyElector[Leadership]):
         return apart_if_interrupting(partial(self._resign, bound))
 
     def _resign(self, timeout: float, begun: Begun) -> bool:
-        attempt_id = self._candidate.step_down(LossReason.RESIGNED)
+        attempt_id = self._candidate.step_down(LossReason.RESIGNED) or self._candidate.ending
         begun()
         return self._candidate.wait_released(attempt_id, timeout)
 

@@ -6,7 +6,7 @@ import math
 import threading
 from collections.abc import Callable
 from os import getpid
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 from leaderlock.clock import Clock
 from leaderlock.errors import ConfigurationError, LeadershipLost
@@ -121,6 +121,12 @@ class AnyLeadership:
         )
         return (
             f"<Leadership of {self.election!r} by {self.leader_id!r}, token {self.token}, {state}>"
+        )
+
+    def __reduce__(self) -> NoReturn:
+        raise TypeError(
+            f"{self!r} cannot be pickled or copied: it is of this process alone; hand on "
+            "str(leadership.token)"
         )
 
     # For the candidate that owns the term

@@ -19,13 +19,14 @@ class Progress(Generic[LeadershipT]):
 
     Attributes:
         is_asked: whether there is something to ask.
+        says_no: whether that was its last answer.
         timeout: how many seconds a term may last without a sign of progress.
 
     Raises:
         ConfigurationError: `healthy` cannot be called, or is asked too seldom for `beat_timeout`.
     """
 
-    __slots__ = ("_asked", "_callbacks", "_healthy", "is_asked", "timeout")
+    __slots__ = ("_asked", "_callbacks", "_healthy", "is_asked", "says_no", "timeout")
 
     def __init__(
         self,
@@ -37,6 +38,7 @@ class Progress(Generic[LeadershipT]):
         self._healthy = healthy
         self._asked: LeadershipT | None = None  # whose answer is out
         self.is_asked = healthy is not None
+        self.says_no = False
         self.timeout = math.inf if config.beat_timeout is None else config.beat_timeout
         if healthy is not None:
             callbacks.require("healthy", healthy, 0)
@@ -62,6 +64,7 @@ class Progress(Generic[LeadershipT]):
         def tell(healthy: bool) -> None:
             if self._asked is leadership:
                 self._asked = None
+            self.says_no = not healthy
             if healthy:
                 leadership.beat()
             else:

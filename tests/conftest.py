@@ -1,1 +1,21 @@
+"""Fixtures of all tests, and their order: what is fast first, what kills and cuts off last."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
 from tests.servers.fixtures import *  # noqa: F403
+
+# The folders of what takes long, the longest last; all others come before.
+_SLOW = ("servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
+_TESTS = Path(__file__).parent
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    def rank(item: pytest.Item) -> int:
+        folder = item.path.relative_to(_TESTS).parts[0]
+        return 1 + _SLOW.index(folder) if folder in _SLOW else 0
+
+    items.sort(key=rank)  # stable

@@ -34,15 +34,49 @@ from leaderlock.terms import Hold
 from leaderlock.timing import bounded_time, wait_time
 
 
-class _NotAwaitable(Exception):
-    """The work of `run` is no coroutine function."""
+async def _await_work(
+    hold: Hold[Leadership], work: Callable[[Leadership], Awaitable[object]]
+) -> None:
+    hold.owner = asyncio.current_task()
+    working = work(hold.leadership)
+    if not inspect.isawaitable(working):
+        raise ConfigurationError(
+            f"run() awaits its work, and {work!r} returns nothing that can be awaited: make it a "
+            "coroutine function"
+        )
+    await working
+
+
+async def _outlast(working: asyncio.Task[None]) -> None:
+    """Wait until it has ended. Who cancels the wait cancels the work, and waits for it, too."""
+    cancelled: asyncio.CancelledError | None = None
+    while not working.done():
+        try:
+            await asyncio.wait([working])
+        except asyncio.CancelledError as error:
+            cancelled = error
+            working.cancel()
+    if cancelled is not None:
+        _failure_of(working)  # it has been seen
+        raise cancelled
+
+
+def _failure_of(working: asyncio.Task[None]) -> BaseException | None:
+    """What the work has raised; ConfigurationError, if it cannot be any."""
+    if working.cancelled():
+        return asyncio.CancelledError("the work of run() was cancelled")
+    error = working.exception()
+    if isinstance(error, ConfigurationError):
+        raise error
+    return error
 
 
 def _is_loss(error: BaseException) -> bool:
-    """LeadershipLost, or a group (of a TaskGroup) of nothing else."""
+    """A cancellation, LeadershipLost, or a group (of a TaskGroup) of nothing else."""
+    losses = (LeadershipLost, asyncio.CancelledError)
     if isinstance(error, BaseExceptionGroup):
-        return error.split(LeadershipLost)[1] is None
-    return isinstance(error, LeadershipLost)
+        return error.split(losses)[1] is None
+    return isinstance(error, losses)
 
 
 class LeaderElector(AnyElector[Leadership]):
@@ -154,7 +188,7 @@ class LeaderElector(AnyElector[Leadership]):
         """
         bound = bounded_time(timeout, self.timing.stop_timeout)
         is_own = self._candidate.waits_for(asyncio.current_task())
-        attempt_id = self._candidate.step_down(LossReason.RESIGNED)
+        attempt_id = self._candidate.step_down(LossReason.RESIGNED) or self._candidate.ending
         return await self._released(attempt_id, 0.0 if is_own else bound)
 
     async def _released(self, attempt_id: str, timeout: float) -> bool:
@@ -231,30 +265,19 @@ class LeaderElector(AnyElector[Leadership]):
     async def _work_under(
         self, hold: Hold[Leadership], work: Callable[[Leadership], Awaitable[object]]
     ) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        cancelling = task.cancelling()
+        """In a task of its own: so it is plain whether the work is cancelled, or run() itself."""
         reason = LossReason.RESIGNED
+        working = asyncio.get_running_loop().create_task(_await_work(hold, work))
+        cancel = partial(Home().call, working.cancel)
+        forget = hold.leadership._on_end(cancel)
         try:
-            async with TermScope(hold.leadership):
-                working = work(hold.leadership)
-                if not inspect.isawaitable(working):
-                    raise _NotAwaitable
-                await working
-        except _NotAwaitable:
-            raise ConfigurationError(
-                f"run() awaits its work, and {work!r} returns nothing that can be awaited: make it "
-                "a coroutine function"
-            ) from None
-        except (Exception, asyncio.CancelledError) as error:
-            # A TaskGroup of Python 3.11 may leave a cancellation of its own counted.
-            is_group_of_losses = isinstance(error, BaseExceptionGroup) and _is_loss(error)
-            if task.cancelling() > cancelling and not is_group_of_losses:
-                raise
-            if hold.leadership.is_valid or not _is_loss(error):
+            await _outlast(working)
+            failure = _failure_of(working)
+            if failure is not None and (hold.leadership.is_valid or not _is_loss(failure)):
                 reason = LossReason.WORK_FAILED
-                self._candidate.callbacks.report_failure("work", error)
+                self._candidate.callbacks.report_failure("work", failure)
         finally:
+            forget()
             self._hand_over(hold, reason)
 
     @asynccontextmanager

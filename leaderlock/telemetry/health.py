@@ -17,8 +17,8 @@ class Health:
     """The answer to a probe. Its truth value is `healthy`.
 
     Attributes:
-        healthy: False for a leader that cannot renew, a candidate that cannot campaign, and one
-            that has given up.
+        healthy: False for a leader that cannot renew, a candidate that cannot campaign, one that
+            has given up, and one whose own `healthy` said no when it was last asked.
         state: what the candidate is doing, for people.
         problem: what is wrong; empty if healthy.
     """
@@ -38,4 +38,6 @@ def examine(candidate: Candidate[Any]) -> Health:
         return Health(healthy=True, state="not contending")
     errors = [candidate.error, *candidate.failing.values()]
     problems = dict.fromkeys(str(error) for error in errors if error is not None)
+    if candidate.says_unhealthy:
+        problems["healthy() says no"] = None
     return Health(healthy=not problems, state=state.value, problem="; ".join(problems))

@@ -418,3 +418,58 @@ def test_healthy_is_asked_again_by_the_next_loop(store: Store) -> None:
 
     for _ in range(2):
         run(main())
+
+
+@pytest.mark.parametrize("caught", [True, False])
+def test_run_outlasts_groups_of_tasks_that_fail(store: Store, caught: bool) -> None:
+    async def main() -> None:
+        events, terms = list[Event](), list[int]()
+        elector = LeaderElector(store, "e")
+        elector.subscribe(events.append)
+
+        async def child() -> None:
+            raise KeyError("child")
+
+        async def work(leadership: Leadership) -> None:
+            terms.append(leadership.token.value)
+            if len(terms) == 3:
+                await elector.stop()
+                return
+            try:
+                async with asyncio.TaskGroup() as group:
+                    group.create_task(child())
+            except* KeyError:
+                if not caught:
+                    raise
+            elector._candidate.step_down(LossReason.TAKEN)
+            await asyncio.sleep(60)
+
+        await elector.run(work)
+        assert len(terms) == 3
+        failures = [event for event in events if isinstance(event, CallbackFailed)]
+        assert len(failures) == (0 if caught else 2)
+
+    run(main())
+
+
+def test_who_cancels_run_waits_for_the_clean_up_of_its_work(store: Store) -> None:
+    async def main() -> None:
+        elector, cleaned_up = LeaderElector(store, "e"), list[bool]()
+
+        async def work(leadership: Leadership) -> None:
+            try:
+                await asyncio.sleep(60)
+            finally:
+                await asyncio.sleep(0.05)
+                cleaned_up.append(elector.is_leader)
+
+        task = asyncio.create_task(elector.run(work))
+        await eventually(lambda: elector.is_leader)
+        await asyncio.sleep(0.05)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert cleaned_up == [True], "the term was given up before the work had ended"
+        assert store._election("e").holder is None
+
+    run(main())

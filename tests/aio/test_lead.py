@@ -364,3 +364,54 @@ def test_a_loss_that_no_await_has_noticed_comes_at_the_end(store: Store) -> None
         assert lost.value.reason is LossReason.RESIGNED
 
     run(main())
+
+
+async def fail_in_a_group() -> None:
+    """Python 3.11 and 3.12 leave the group's own cancellation counted."""
+
+    async def child() -> None:
+        raise KeyError("child")
+
+    try:
+        async with asyncio.TaskGroup() as group:
+            group.create_task(child())
+    except* KeyError:
+        pass
+
+
+def test_a_group_that_has_failed_before_does_not_hide_the_loss(store: Store) -> None:
+    async def main() -> None:
+        elector = LeaderElector(store, "e")
+        with pytest.raises(LeadershipLost):
+            async with elector.lead(timeout=5):
+                await fail_in_a_group()
+                elector._candidate.step_down(LossReason.TAKEN)
+                await asyncio.sleep(60)
+
+    run(main())
+
+
+def test_a_group_that_has_failed_before_does_not_hide_a_cancellation(store: Store) -> None:
+    """Also when the term is lost while the body cleans up."""
+
+    async def main() -> None:
+        elector = LeaderElector(store, "e")
+
+        async def lead() -> None:
+            async with elector.lead(timeout=5):
+                await fail_in_a_group()
+                leads.set()
+                try:
+                    await asyncio.sleep(60)
+                finally:
+                    elector._candidate.step_down(LossReason.TAKEN)
+                    await asyncio.sleep(60)
+
+        leads = asyncio.Event()
+        task = asyncio.create_task(lead())
+        await leads.wait()
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+
+    run(main())

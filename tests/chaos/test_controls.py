@@ -163,6 +163,10 @@ def isolate_the_leaders_server(faults: Faults, store: Ensemble) -> None:
     hand_over_to(faults, first)
     for link in store.links:
         link.hold()
-    faults.wait(4.0)
+    for _ in range(40):
+        if any(other.leads() for other in others):
+            break
+        faults.wait(0.2)
+    faults.wait(1.0)  # side by side, if the first one has not noticed
     for link in store.links:
         link.pass_on()

@@ -35,6 +35,8 @@ def test_a_leader_that_says_it_is_not_healthy_hands_over(store: Store, clients: 
     assert other.wait_elected(5)
     eventually(lambda: [e for e in events if isinstance(e, NoProgress)])
     assert "healthy() says no" in next(e.why for e in events if isinstance(e, NoProgress))
+    assert not sick.health() and sick.health().problem == "healthy() says no"
+    assert other.health()
 
 
 def test_one_that_raises_is_not_healthy(client: Client) -> None:

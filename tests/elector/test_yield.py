@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from leaderlock import LeaderElector
+from leaderlock import LeaderElector, Leadership, LossReason
+from tests.elector.tools import eventually
 
 
 @pytest.fixture(params=["memory", "sqlite"])
@@ -61,3 +63,20 @@ def test_a_resigned_leader_without_rivals_leads_again_soon(url: str) -> None:
         assert elector.wait_elected(timeout=10)
         second = elector.leadership
         assert second is not None and second.token > first.token
+
+
+def test_a_leader_whose_work_takes_long_to_end_lets_another_one_lead(url: str) -> None:
+    """It holds back from its release on, not from when it gave the term up."""
+
+    def slowly(leadership: Leadership, reason: LossReason) -> None:
+        threading.Event().wait(1.5)
+
+    with LeaderElector(url, "billing", on_lost=slowly) as first:
+        assert first.wait_elected(timeout=10)
+        told: list[str] = []
+        first.on_elected(lambda leadership: told.append("first"))
+        with LeaderElector(url, "billing", on_elected=lambda _: told.append("second")) as second:
+            first.resign()
+            assert second.wait_elected(timeout=10)
+            eventually(lambda: told)
+            assert told[0] == "second"

@@ -1,5 +1,7 @@
 """Real stores, started on free ports in a temporary folder: frozen, killed, restarted at will.
 
+    from leaderlock.testing.servers.etcd import EtcdServer
+
     with EtcdServer() as etcd:
         etcd.freeze()
 
