@@ -65,6 +65,7 @@ class Candidate(Generic[LeadershipT]):
         healthy: says whether the leader can work; asked with every heartbeat.
 
     Attributes:
+        progress: whether it can work.
         terms: its terms, and who works under them.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
@@ -82,9 +83,9 @@ class Candidate(Generic[LeadershipT]):
         self.election = config.election
         self.candidate_id = config.candidate_id
         self.callbacks = callbacks
-        self._progress = Progress(config, callbacks, healthy)
+        self.progress = Progress(config, callbacks, healthy)
         self.terms = Terms(
-            config, clock, leadership_class, callbacks, self._callback_done, self._progress.timeout
+            config, clock, leadership_class, callbacks, self._callback_done, self.progress.timeout
         )
         self.error: LeaderLockError | None = None
         self.answered = self.has_led = False
@@ -116,11 +117,6 @@ class Candidate(Generic[LeadershipT]):
     @property
     def state(self) -> State:
         return self._machine.state
-
-    @property
-    def says_unhealthy(self) -> bool:
-        """Whether the program said, when it was last asked, that it cannot work."""
-        return self._progress.says_no
 
     @property
     def ending(self) -> str:
@@ -267,9 +263,7 @@ class Candidate(Generic[LeadershipT]):
             else:
                 # As nearly always, and thousands of times in a round: nothing to be waited for.
                 self.terms.extend(machine.valid_until)
-                if (
-                    machine.deadline < was_due and self._runtime
-                ):  # the store has shortened the lease
+                if self._runtime and machine.deadline < was_due:  # the store has shortened it
                     self._runtime.poke(self, machine.deadline)
                 return
         self._log(events)
@@ -295,8 +289,8 @@ class Candidate(Generic[LeadershipT]):
         """With every heartbeat: have a leader say whether it can work."""
         if self.callbacks.is_gone:
             self.begin_stop()
-        elif self._progress.is_asked and (leadership := self.terms.leadership) is not None:
-            self._progress.ask(leadership, partial(self._take_no_progress, leadership))
+        elif self.progress.is_asked and (leadership := self.terms.leadership) is not None:
+            self.progress.ask(leadership, partial(self._take_no_progress, leadership))
 
     def _take_no_progress(self, leadership: LeadershipT, why: str) -> None:
         with self._changed:
