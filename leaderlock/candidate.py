@@ -65,8 +65,7 @@ class Candidate(Generic[LeadershipT]):
         healthy: says whether the leader can work; asked with every heartbeat.
 
     Attributes:
-        progress: whether it can work.
-        terms: its terms, and who works under them.
+        progress, terms: whether it can work; its terms, and who works under them.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
         has_led: it has been elected since the start.
