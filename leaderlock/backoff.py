@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 # Not on the first failure: that may be a lack of file descriptors, when nothing can be imported.
-from tenacity import RetryCallState, Retrying, wait_exponential, wait_random
+from tenacity import RetryCallState, Retrying, wait_combine, wait_exponential, wait_random
 
 _FIRST = 0.05
+# Thousands of elections may fail at once: what is the same for all of them is made once.
+_NO_CALL = Retrying()
+
+
+@lru_cache
+def _policy(longest: float) -> wait_combine:
+    return wait_exponential(multiplier=_FIRST, max=0.75 * longest) + wait_random(0, 0.25 * longest)
 
 
 class Backoff:
@@ -20,11 +29,9 @@ class Backoff:
     def pause(self) -> float:
         """Seconds to wait after one more failure."""
         self._failures += 1
-        growing = wait_exponential(multiplier=_FIRST, max=0.75 * self._longest)
-        jitter = wait_random(0, 0.25 * self._longest)
-        state = RetryCallState(Retrying(), None, (), {})
+        state = RetryCallState(_NO_CALL, None, (), {})
         state.attempt_number = self._failures
-        return float((growing + jitter)(state))
+        return float(_policy(self._longest)(state))
 
     def reset(self) -> None:
         self._failures = 0

@@ -65,7 +65,7 @@ class Candidate(Generic[LeadershipT]):
         healthy: says whether the leader can work; asked with every heartbeat.
 
     Attributes:
-        terms: its terms, and who works under them.
+        progress, terms: whether it can work; its terms, and who works under them.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
         has_led: it has been elected since the start.
@@ -82,13 +82,12 @@ class Candidate(Generic[LeadershipT]):
         self.election = config.election
         self.candidate_id = config.candidate_id
         self.callbacks = callbacks
-        self._progress = Progress(config, callbacks, healthy)
+        self.progress = Progress(config, callbacks, healthy)
         self.terms = Terms(
-            config, clock, leadership_class, callbacks, self._callback_done, self._progress.timeout
+            config, clock, leadership_class, callbacks, self._callback_done, self.progress.timeout
         )
         self.error: LeaderLockError | None = None
-        self.answered = False
-        self.has_led = False
+        self.answered = self.has_led = False
         self._config = config
         self._payload = encode_payload(config.candidate_id, config.metadata, config.epoch)
         self._epoch = config.epoch
@@ -119,11 +118,6 @@ class Candidate(Generic[LeadershipT]):
         return self._machine.state
 
     @property
-    def says_unhealthy(self) -> bool:
-        """Whether the program said, when it was last asked, that it cannot work."""
-        return self._progress.says_no
-
-    @property
     def ending(self) -> str:
         """The attempt that is being given up; "" if there is none."""
         return self._machine.attempt_id if self.state in _ENDING else ""
@@ -147,9 +141,8 @@ class Candidate(Generic[LeadershipT]):
                 self._requests = Recurring(runtime.io, partial(self._send_due, runtime))
             self.callbacks.open(runtime, anew=not self.contends)
             if not self.contends:
-                self.has_led = False
+                self.has_led = self.answered = False
                 self.error = None
-                self.answered = False
                 self._yielding.end()
             runtime.join(self)
             self._machine.start()
@@ -218,9 +211,8 @@ class Candidate(Generic[LeadershipT]):
         """The same without waiting, and without a word on why there is none."""
         with self._changed:
             leadership = self.terms.leadership if self._is_leading() else None
-            if leadership is None:
-                return None
-            return self.terms.hold(leadership, owner or threading.get_ident())
+            owner = owner or threading.get_ident()
+            return None if leadership is None else self.terms.hold(leadership, owner)
 
     def let_go(self, hold: Hold[LeadershipT]) -> None:
         """The work has ended; on whichever thread. Harmless in a child forked within it."""
@@ -259,13 +251,21 @@ class Candidate(Generic[LeadershipT]):
     def renewal_answered(
         self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
     ) -> None:
-        def change(now: float) -> Sequence[Notice]:
+        machine, granted = self._machine, self._ttl(ttl)
+        with self._changed:
             self._outages.end()
+            now, was_due = self._clock.now(), machine.deadline
             if outcome is not Renewal.RENEWED:
-                return self._machine.refused(attempt_id, outcome.loss, now)
-            return self._machine.renewed(attempt_id, sent_at=sent_at, ttl=self._ttl(ttl), now=now)
-
-        self._apply(change)
+                events = self._publish(machine.refused(attempt_id, outcome.loss, now))
+            elif lost := machine.renewed(attempt_id, sent_at=sent_at, ttl=granted, now=now):
+                events = self._publish(lost)
+            else:
+                # As nearly always, and thousands of times in a round: nothing to be waited for.
+                self.terms.extend(machine.valid_until)
+                if self._runtime and machine.deadline < was_due:  # the store has shortened it
+                    self._runtime.poke(self, machine.deadline)
+                return
+        self._log(events)
 
     def renewal_failed(self, error: LeaderLockError) -> None:
         with self._changed:
@@ -273,12 +273,14 @@ class Candidate(Generic[LeadershipT]):
 
     def tick(self) -> float:
         """Let time pass. Returns the next deadline."""
+        events: list[Event] = []
         with self._changed:
-            now = self._clock.now()
-            events = self._publish(self._machine.tick(now))
-            if self.terms.beat_due() <= now:
-                events += self._end_without_progress("no sign of progress in time")
-            deadline = min(self._machine.deadline, self.terms.beat_due())
+            now, deadline = self._clock.now(), min(self._machine.deadline, self.terms.beat_due())
+            if deadline <= now:  # mostly it has moved on since the watchdog heard of it
+                events = self._publish(self._machine.tick(now))
+                if self.terms.beat_due() <= now:
+                    events += self._end_without_progress("no sign of progress in time")
+                deadline = min(self._machine.deadline, self.terms.beat_due())
         self._log(events)
         return deadline
 
@@ -286,8 +288,8 @@ class Candidate(Generic[LeadershipT]):
         """With every heartbeat: have a leader say whether it can work."""
         if self.callbacks.is_gone:
             self.begin_stop()
-        elif (leadership := self.terms.leadership) is not None:
-            self._progress.ask(leadership, partial(self._take_no_progress, leadership))
+        elif self.progress.is_asked and (leadership := self.terms.leadership) is not None:
+            self.progress.ask(leadership, partial(self._take_no_progress, leadership))
 
     def _take_no_progress(self, leadership: LeadershipT, why: str) -> None:
         with self._changed:
@@ -331,17 +333,15 @@ class Candidate(Generic[LeadershipT]):
     def _send_due(self, runtime: Runtime) -> float:
         """Send the request that is due. Returns the seconds until it is to be repeated."""
         with self._changed:
-            request, attempt = None, self._attempt
-            if runtime is self._runtime:
-                request = self._machine.take_request(self._clock.now())
+            attempt, is_ours = self._attempt, runtime is self._runtime
+            request = self._machine.take_request(self._clock.now()) if is_ours else None
             if request is not None and request.verb is Verb.RELEASE:
-                runtime.poke(self._machine.deadline)  # its time has begun to run
+                runtime.poke(self, self._machine.deadline)  # its time has begun to run
         if request is None or attempt is None:
             return math.inf
         return self._send(runtime, request, attempt)
 
     def _send(self, runtime: Runtime, request: Request, attempt: Attempt) -> float:
-        operation = request.verb.value
         delay = math.inf
         try:
             if request.verb is Verb.RELEASE:
@@ -352,14 +352,15 @@ class Candidate(Generic[LeadershipT]):
                 delay = self._campaign(runtime, attempt)
         except (BackendUnavailable, BackendRefused) as error:
             with self._changed:
-                self._outages.note(operation, error)
+                self._outages.note(request.verb.value, error)
                 if isinstance(error, BackendRefused):
                     self._take_refusal(request, error)
                 self._notify()
-                return self._backoff.pause()
+                return runtime.held_back(self, self._requests, self._backoff.pause())
         with self._changed:
             self._outages.end()
             self._backoff.reset()
+        runtime.answered(self)
         return delay
 
     def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
@@ -369,11 +370,10 @@ class Candidate(Generic[LeadershipT]):
 
         def change(now: float) -> Sequence[Notice]:
             nonlocal orphaned
-            self.answered = True
-            self.error = None
+            self.answered, self.error = True, None
             if isinstance(answer, Waiting):
                 self._is_queued = True
-                runtime.poke(self._machine.deadline)  # its place may have to be renewed
+                runtime.poke(self, self._machine.deadline)  # its place may have to be renewed
                 return ()
             notices = self._grant(attempt, answer, sent_at, now)
             orphaned = any(isinstance(notice, Orphaned) for notice in notices)
@@ -505,14 +505,16 @@ class Candidate(Generic[LeadershipT]):
             self._is_queued = False
             self._schedule(self._hold_off)
             self._hold_off = 0.0
-        elif state is State.RELEASING:
-            self._schedule(0.0)
-        if self._runtime is not None:
-            if state is State.IDLE:
-                self._outages.forget()  # of a store that is not asked any more
-                self._runtime.leave(self)
-            else:
-                self._runtime.poke(min(self._machine.deadline, self.terms.beat_due()))
+        if (runtime := self._runtime) is None:
+            return
+        if state is State.RELEASING:  # a store that is silent to heartbeats is not asked at once
+            pause = self._backoff.pause() if "renew" in self.failing else 0.0
+            self._schedule(runtime.held_back(self, self._requests, pause) if pause else 0.0)
+        if state is State.IDLE:
+            self._outages.forget()  # of a store that is not asked any more
+            runtime.leave(self)
+        else:
+            runtime.poke(self, min(self._machine.deadline, self.terms.beat_due()))
 
     def _log(self, events: Sequence[Event]) -> None:
         write = log.log if self._runtime is None else self._runtime.log

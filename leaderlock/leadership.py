@@ -40,7 +40,6 @@ class AnyLeadership:
         "_beat_timeout",
         "_beat_until",
         "_listeners",
-        "_lost",
         "_now",
         "_pid",
         "_reason",
@@ -69,7 +68,6 @@ class AnyLeadership:
         self._reason: LossReason | None = None
         self._beat_timeout = beat_timeout
         self._beat_until = clock.now() + beat_timeout
-        self._lost = threading.Event()
         self._listeners = Listeners()
 
     @property
@@ -139,12 +137,10 @@ class AnyLeadership:
     def _end(self, reason: LossReason) -> None:
         self._reason = reason
         self._valid_until = -math.inf
-        self._lost.set()
         self._listeners.tell()
 
     def _fork(self) -> None:
-        # What the parent's threads wait for, and a lock that one of them may hold.
-        self._listeners, self._lost = Listeners(), threading.Event()
+        self._listeners = Listeners()  # without what the parent's threads wait for
         self._end(LossReason.FORKED)
 
     def _on_end(self, wake: Wake) -> Callable[[], object]:
@@ -165,7 +161,12 @@ class Leadership(AnyLeadership):
 
     def wait_lost(self, timeout: float | None = None) -> bool:
         """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
-        return wait_in_steps(self._lost.wait, wait_time(timeout)) or not self.is_valid
+        bound, lost = wait_time(timeout), threading.Event()  # made here: most terms have no waiter
+        stop = self._on_end(lost.set)
+        try:
+            return wait_in_steps(lost.wait, bound) or not self.is_valid
+        finally:
+            stop()
 
 
 LeadershipT = TypeVar("LeadershipT", bound=AnyLeadership)

@@ -18,12 +18,15 @@ class Progress(Generic[LeadershipT]):
     """Asks the user's program, if it wants to be asked.
 
     Attributes:
+        is_asked: whether there is something to ask.
         says_no: whether that was its last answer.
         timeout: how many seconds a term may last without a sign of progress.
 
     Raises:
         ConfigurationError: `healthy` cannot be called, or is asked too seldom for `beat_timeout`.
     """
+
+    __slots__ = ("_asked", "_callbacks", "_healthy", "is_asked", "says_no", "timeout")
 
     def __init__(
         self,
@@ -34,6 +37,7 @@ class Progress(Generic[LeadershipT]):
         self._callbacks = callbacks
         self._healthy = healthy
         self._asked: LeadershipT | None = None  # whose answer is out
+        self.is_asked = healthy is not None
         self.says_no = False
         self.timeout = math.inf if config.beat_timeout is None else config.beat_timeout
         if healthy is not None:

@@ -14,12 +14,15 @@ All are daemons, started with the first work for them, and ended by `close`.
 
 from __future__ import annotations
 
+import heapq
+import itertools
 import logging
 import random
 import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -29,7 +32,7 @@ from leaderlock.clock import Clock
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.machine import FOREVER
 from leaderlock.timing import Timing
-from leaderlock.workers import Workers
+from leaderlock.workers import Recurring, Workers
 
 if TYPE_CHECKING:
     from leaderlock.candidate import Candidate
@@ -46,6 +49,8 @@ _LONGEST_RETRY = 0.5
 # Python's waits run on CLOCK_MONOTONIC, which stands still in a suspend; the leases do not. The
 # watchdog looks at the real clock at least this often, so that on_lost follows soon on waking.
 _WATCHDOG_PERIOD = 1.0
+_CROWD = 500  # candidates that may ask a silent store, each at its own pace
+_OLD_ENTRIES = 64  # of the watchdog, beside as many as there are candidates
 
 
 class Runtime:
@@ -60,28 +65,58 @@ class Runtime:
         self.health = Workers("leaderlock-health", _HEALTH_THREADS)
         self._log_lines = Workers("leaderlock-log", 1, finish=True)
         self._state = threading.Condition()  # guards what follows; pokes both loops
-        self._members: set[Candidate[Any]] = set()
+        self._members: dict[Candidate[Any], float] = {}  # and by when the watchdog looks at each
+        self._due: list[tuple[float, int, Candidate[Any]]] = []  # a heap; old entries count not
+        self._order = itertools.count()
         self._threads: list[threading.Thread] = []
         self._watch_until = -FOREVER
-        self._earliest_news = FOREVER
         self._has_news = False
         self._resting = False
         self._closed = False
         self._failing: set[str] = set()
+        self._unanswered: dict[Candidate[Any], Recurring] = {}  # those that pause, and may be woken
 
     def join(self, candidate: Candidate[Any]) -> None:
         """The candidate contends: renew what it holds, and watch its deadlines."""
         with self._state:
-            self._members.add(candidate)
+            self._members.setdefault(candidate, FOREVER)
 
     def leave(self, candidate: Candidate[Any]) -> None:
         with self._state:
-            self._members.discard(candidate)
+            self._members.pop(candidate, None)
+        self._unanswered.pop(candidate, None)
 
-    def poke(self, deadline: float) -> None:
-        """A candidate has got a lease to renew, or a deadline to watch."""
+    def held_back(
+        self, candidate: Candidate[Any], requests: Recurring | None, pause: float
+    ) -> float:
+        """How long a candidate pauses whose request got no answer, if it would pause so long alone.
+
+        Thousands that all ask a dead store every second would take the time of those threads that
+        have losses to tell. Together they ask as often as a few hundred; see `answered`.
+        """
+        if requests is not None:
+            self._unanswered[candidate] = requests
+        return pause * max(1.0, len(self._unanswered) / _CROWD)
+
+    def answered(self, candidate: Candidate[Any]) -> None:
+        """The store answers: each answer lets two others try now that pause, and so all soon."""
+        if self._unanswered:  # no lock: each of these steps is one to Python
+            self._unanswered.pop(candidate, None)
+            for _ in range(2):
+                with suppress(KeyError):
+                    self._unanswered.popitem()[1].due_in(0.0)
+
+    def poke(self, candidate: Candidate[Any], deadline: float) -> None:
+        """A candidate has got a lease to renew, or an earlier deadline to watch.
+
+        Of a later one the watchdog hears when it looks at the candidate. Called under the lock of
+        the candidate: a loop that has begun to look meanwhile sees it as it is now.
+        """
+        watched = self._members.get(candidate, FOREVER)
+        if self._has_news and not self._resting and deadline >= watched:
+            return  # thousands may do this at once, and those who end terms want the lock
         with self._state:
-            self._earliest_news = min(self._earliest_news, deadline)
+            self._watch(candidate, deadline)
             self._has_news = True
             if not self._threads and not self._closed:
                 self._start_loops()
@@ -196,10 +231,12 @@ class Runtime:
         """Renew everything that is held. Returns False if there was nothing."""
         with self._state:
             self._has_news = False
+            members = list(self._members)
+        waiting_too = self.backend.capabilities.renews_waiting
         leases = {
             attempt.attempt_id: (candidate, attempt)
-            for candidate in self._snapshot()
-            if (attempt := candidate.lease(self.backend.capabilities.renews_waiting)) is not None
+            for candidate in members
+            if (attempt := candidate.lease(waiting_too)) is not None
         }
         if not leases:
             return False
@@ -226,18 +263,44 @@ class Runtime:
     def _watchdog_loop(self) -> None:
         while True:
             with self._state:
-                self._earliest_news = FOREVER
-            deadline = min((self._tick(c) for c in self._snapshot()), default=FOREVER)
+                due = self._take_due()
+            for candidate in due:
+                deadline = self._tick(candidate)
+                with self._state:
+                    self._watch(candidate, deadline)
             # Callbacks that hang must not keep another elector's on_lost from being called.
             relief = self.callbacks.relieve(_MOST_CALLBACK_THREADS)
             with self._state:
                 if self._closed:
                     return
-                deadline = min(deadline, self._earliest_news)
+                deadline = self._due[0][0] if self._due else FOREVER
                 left = min(max(0.0, deadline - self.clock.now()), relief)
                 self._watch_until = deadline
                 self._state.wait(None if left == FOREVER else min(_WATCHDOG_PERIOD, left))
                 self._watch_until = -FOREVER  # nobody needs to poke while it is computed anew
+
+    def _watch(self, candidate: Candidate[Any], deadline: float) -> None:
+        """Have the watchdog look at a candidate by then, if not before. The lock is held."""
+        if deadline < self._members.get(candidate, -FOREVER):  # one that has left has no deadline
+            self._members[candidate] = deadline
+            heapq.heappush(self._due, (deadline, next(self._order), candidate))
+            # What comes and goes under long leases must not be kept until those would have ended.
+            if len(self._due) > 2 * len(self._members) + _OLD_ENTRIES:
+                self._due = [entry for entry in self._due if self._is_watched(entry)]
+                heapq.heapify(self._due)
+
+    def _is_watched(self, entry: tuple[float, int, Candidate[Any]]) -> bool:
+        return self._members.get(entry[2]) == entry[0]
+
+    def _take_due(self) -> list[Candidate[Any]]:
+        """Those to look at now, and nobody else: thousands may be far from theirs."""
+        now, due = self.clock.now(), []
+        while self._due and self._due[0][0] <= now:
+            entry = heapq.heappop(self._due)
+            if self._is_watched(entry):
+                self._members[entry[2]] = FOREVER
+                due.append(entry[2])
+        return due
 
     def _tick(self, candidate: Candidate[Any]) -> float:
         try:
@@ -246,10 +309,6 @@ class Runtime:
             # A fault of ours. Never a reason for the other electors to lose their watchdog.
             self._tell_internal_error("watchdog", error)
             return self.clock.now() + _WATCHDOG_PERIOD
-
-    def _snapshot(self) -> list[Candidate[Any]]:
-        with self._state:
-            return list(self._members)
 
     def _start_loops(self) -> None:
         for name, loop in (
@@ -281,6 +340,8 @@ class Runtime:
         self.log(logging.ERROR, "leaderlock.internal_error thread=%s", thread, error=error)
 
     def _tell_failing(self, operation: str, error: Exception) -> None:
+        if operation in self._failing:  # told, and the lock is wanted by those who end terms
+            return
         with self._state:
             if operation in self._failing:
                 return
@@ -289,6 +350,8 @@ class Runtime:
         self.log(level, "leaderlock.store_failing operation=%s error=%s", operation, error)
 
     def _tell_answering(self, operation: str) -> None:
+        if operation not in self._failing:  # nearly always: no lock for it
+            return
         with self._state:
             if operation not in self._failing:
                 return

@@ -56,6 +56,21 @@ class Terms(Generic[LeadershipT]):
             returned; has to lead to `callback_done` here.
     """
 
+    __slots__ = (
+        "_beat_timeout",
+        "_callbacks",
+        "_callbacks_due",
+        "_clock",
+        "_election",
+        "_epoch",
+        "_holds",
+        "_leadership_class",
+        "_tell_done",
+        "candidate_id",
+        "is_draining",
+        "leadership",
+    )
+
     def __init__(
         self,
         config: Config,
@@ -77,7 +92,7 @@ class Terms(Generic[LeadershipT]):
         self._forget()
 
     def _forget(self) -> None:
-        self._holds: set[Hold[LeadershipT]] = set()  # on the present or last term
+        self._holds: tuple[Hold[LeadershipT], ...] = ()  # on the present or last term; few or none
         self._callbacks_due = 0
         self.is_draining = False
 
@@ -125,12 +140,12 @@ class Terms(Generic[LeadershipT]):
     def hold(self, leadership: LeadershipT, owner: object) -> Hold[LeadershipT]:
         """Count the owner as working under the present term."""
         hold = Hold(leadership, owner)
-        self._holds.add(hold)
+        self._holds = (*self._holds, hold)
         return hold
 
     def let_go(self, hold: Hold[LeadershipT]) -> None:
         """The work has ended; harmless in a child that was forked within it."""
-        self._holds.discard(hold)
+        self._holds = tuple(other for other in self._holds if other is not hold)
 
     def callback_done(self) -> None:
         """The callbacks of a beginning or an end have returned."""

@@ -22,6 +22,8 @@ _LONGEST = 1.0
 class Yielding:
     """Whether one candidate has to hold back."""
 
+    __slots__ = ("_election", "_pause", "_token", "_until")
+
     def __init__(self, election: str, timing: Timing) -> None:
         self._election = election
         self._pause = min(timing.heartbeat, _LONGEST)

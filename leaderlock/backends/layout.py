@@ -13,6 +13,7 @@ from urllib.parse import quote
 from leaderlock.backends.base import Attempt
 
 _LONGEST_PART = 150  # Consul takes keys of 512 bytes
+_PLAIN = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.-]{1,150}")
 _RECORD = re.compile(rb"([A-Za-z0-9-]+) (.*)", re.DOTALL)
 
 
@@ -22,6 +23,8 @@ def key_part(name: str) -> str:
     Letters, digits and "_.-" stay as they are, so that people find their elections; the rest is
     percent-encoded. A name too long for that ends in a hash of the whole.
     """
+    if _PLAIN.fullmatch(name):  # as most are; a round of renewals asks for thousands
+        return name
     part = quote(name, safe="").replace("~", "%7E")
     if part.strip(".") == "":  # "." and ".." mean something else to ZooKeeper and to HTTP
         part = part.replace(".", "%2E")

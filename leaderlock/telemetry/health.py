@@ -38,6 +38,6 @@ def examine(candidate: Candidate[Any]) -> Health:
         return Health(healthy=True, state="not contending")
     errors = [candidate.error, *candidate.failing.values()]
     problems = dict.fromkeys(str(error) for error in errors if error is not None)
-    if candidate.says_unhealthy:
+    if candidate.progress.says_no:
         problems["healthy() says no"] = None
     return Health(healthy=not problems, state=state.value, problem="; ".join(problems))

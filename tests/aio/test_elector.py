@@ -98,14 +98,16 @@ def test_a_cancelled_run_ends_and_resigns(store: Store) -> None:
 def test_wait_elected_says_whether(store: Store) -> None:
     async def main() -> None:
         first, second = LeaderElector(store, "e"), LeaderElector(store.sibling(), "e")
-        async with first, second:
+        async with first:
             assert await first.wait_elected(5)
+            second.start()
             assert not await second.wait_elected(0.05)
             waiting = asyncio.create_task(second.wait_elected())
             await first.stop()
             assert await waiting
             last = asyncio.create_task(LeaderElector(store.sibling(), "e").wait_elected(0.05))
             assert await last, "for who does not contend: anybody leads"
+            await second.stop()
         assert not await first.wait_elected(0.05)
 
     run(main())

@@ -393,3 +393,55 @@ def test_secrets_appear_in_no_repr_log_or_error(caplog: pytest.LogCaptureFixture
     for text in shown:
         assert secret not in text, text
     assert secret not in caplog.text
+
+
+class TestACrowdThatGetsNoAnswer:
+    """What thousands of candidates do together, with fewer to be called a crowd."""
+
+    CANDIDATES = 60
+
+    def test_it_pauses_together_until_one_has_an_answer(
+        self, clients: Callable[..., Client], monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        monkeypatch.setattr("leaderlock.runtime._CROWD", 1e-6)  # the pauses of all are of hours
+        store = Store(ttl=1.5)
+        client = clients(store)
+        store.fail("campaign")
+        electors = [client.elector(f"shard-{number}") for number in range(self.CANDIDATES)]
+        for elector in electors:
+            elector.start()
+        eventually(lambda: len(client.runtime()._unanswered) == self.CANDIDATES)
+        assert store.calls["campaign"] == self.CANDIDATES
+        store.heal()
+        first = client.elector("another")
+        first.start()
+        for elector in [first, *electors]:
+            assert elector.wait_elected(PATIENCE)
+        assert store.calls["campaign"] == 2 * self.CANDIDATES + 1
+        eventually(lambda: not client.runtime()._unanswered)
+
+    def test_who_has_stopped_is_not_kept_for_a_better_time(
+        self, clients: Callable[..., Client]
+    ) -> None:
+        store = Store(ttl=1.5)
+        client = clients(store)
+        store.fail("campaign")
+        elector = client.elector("e")
+        elector.start()
+        eventually(lambda: client.runtime()._unanswered)
+        assert elector.stop()
+        eventually(lambda: not client.runtime()._unanswered)
+
+    def test_a_release_waits_a_little_where_heartbeats_get_no_answer(
+        self, clients: Callable[..., Client]
+    ) -> None:
+        store, record = Store(ttl=1.5), Record()
+        client = clients(store)
+        elector = client.elector("e", on_lost=record.lost)
+        elector.start()
+        assert elector.wait_elected(PATIENCE)
+        store.fail("renew", "release")
+        record.wait("lost")
+        eventually(lambda: elector._candidate in client.runtime()._unanswered)
+        store.heal()
+        assert elector.wait_elected(PATIENCE)

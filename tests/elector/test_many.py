@@ -102,3 +102,24 @@ def test_200_elections_are_all_lost_in_time_on_a_dead_store(
     assert set(record.of("lost")) == {LossReason.EXPIRED}
     assert len(our_threads()) <= 8
     store.let_go()
+
+
+def test_an_election_at_rest_takes_less_than_8_kib(client: Client) -> None:
+    import gc
+    import tracemalloc
+
+    first = client.elector("first")
+    first.start()
+    assert first.wait_elected(PATIENCE)
+    gc.collect()
+    tracemalloc.start()
+    try:
+        electors = [client.elector(f"shard-{number}") for number in range(ELECTIONS)]
+        for elector in electors:
+            elector.start()
+        for elector in electors:
+            assert elector.wait_elected(PATIENCE)
+        gc.collect()
+        assert tracemalloc.get_traced_memory()[0] < ELECTIONS * 8 * 1024
+    finally:
+        tracemalloc.stop()

@@ -8,9 +8,9 @@ from dataclasses import replace
 
 import pytest
 
-from leaderlock import BackendRefused, Capabilities, LeaderElector
+from leaderlock import BackendRefused, Capabilities, LeaderElector, LossReason
 from leaderlock.backends.base import Attempt, Granted, Renewed, Waiting
-from tests.elector.tools import Store, eventually
+from tests.elector.tools import Record, Store, eventually
 
 
 class ShortLeases(Store):
@@ -40,6 +40,25 @@ def test_useless_grants_are_not_asked_for_in_a_hot_loop() -> None:
         threading.Event().wait(0.5)
         # Pauses of 0.1, 0.2, 0.4 ... and up to as much again in jitter: far from hundreds.
         assert store.campaigns < 30
+
+
+class Shortens(Store):
+    """Grants a long lease, then short ones within the term."""
+
+    def renew(self, attempts: Sequence[Attempt]) -> Renewed:
+        return replace(super().renew(attempts), ttl=1.0)
+
+
+def test_a_lease_that_the_store_has_shortened_ends_the_term_by_its_new_deadline() -> None:
+    store, record = Shortens(ttl=120.0), Record()
+    with LeaderElector(store, "e", heartbeat=0.2, on_lost=record.lost) as elector:
+        assert elector.wait_elected(10)
+        leadership = elector.leadership
+        assert leadership is not None
+        eventually(lambda: leadership.remaining() < 1.0)
+        store.fail("renew")
+        record.wait("lost", 1)  # and not when the lease of the beginning would have run out
+        assert record.of("lost") == [LossReason.EXPIRED]
 
 
 class Queue(Store):

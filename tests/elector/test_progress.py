@@ -166,7 +166,7 @@ def test_they_come_from_every_layer_of_the_configuration() -> None:
     elector = LeaderElector.from_config(
         {"url": "memory://", "election": "e", "beat_timeout": 30}, healthy=lambda: True
     )
-    assert elector._candidate._progress.timeout == 30
-    assert LeaderElector("memory://", "e", healthy=lambda: True)._candidate._progress.timeout == 10
+    assert elector._candidate.progress.timeout == 30
+    assert LeaderElector("memory://", "e", healthy=lambda: True)._candidate.progress.timeout == 10
     with pytest.raises(ConfigurationError, match="belongs to an elector"):
         connect("memory://", beat_timeout=3)

@@ -282,3 +282,20 @@ class TestRecurring:
             recurring.due_in(0.0)
             for _ in range(3):
                 assert runs.acquire(timeout=PATIENCE)
+
+
+def test_a_long_queue_that_gets_shorter_is_no_reason_for_more_threads() -> None:
+    workers = Workers("busy", 1)
+    done: list[int] = []
+    pause = threading.Event()
+    for number in range(60):
+
+        def job(number: int = number) -> None:
+            pause.wait(0.01)
+            done.append(number)
+
+        workers.submit(job)
+    while len(done) < 60:
+        workers.relieve(16)
+        pause.wait(0.002)
+    assert len(workers.close()) == 1

@@ -29,6 +29,13 @@ class Keys:
     def tombstone(self, attempt: Attempt) -> bytes:
         return f"{self._namespace}/~/{attempt.attempt_id}".encode()  # no election is called "~"
 
+    def all(self, start: bytes, most: int) -> Any:
+        """Of all elections, without their values, in their order from `start`; b"": the first."""
+        first = f"{self._namespace}/".encode()
+        return rpc.RangeRequest(
+            key=start or first, range_end=end_of(first), limit=most, keys_only=True
+        )
+
     def oldest(self, election: str) -> Any:
         return self._queue(election, sort_order=rpc.RangeRequest.ASCEND, limit=1)
 

@@ -15,6 +15,8 @@ from leaderlock.backends.base import Settings
 from leaderlock.backends.etcd.connection import CLOSED, LeaseExists, LeaseGone, Talk
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
+_FRESH = 0.02  # of a ttl: so much of the belief may be gone when a term begins
+
 
 @dataclass(frozen=True, slots=True)
 class Lease:
@@ -50,12 +52,19 @@ class SharedLease:
         self._closed = False
         self._granted_in = 0  # raft's term
         self.number = 0
+        self._heard: Lease | None = None  # the last word on the present one
         self._next = _new_number()
 
     def alive(self, talk: Talk) -> Lease:
-        """The lease, alive just now; a new one if it is not, or is too old."""
+        """The lease, alive just now; a new one if it is not, or is too old.
+
+        Thousands may enter their queues at once: what one of them has just heard counts for the
+        next ones too. Their terms count from when that was asked, so nobody believes for longer.
+        """
         while True:
-            number = self.number
+            number, heard = self.number, self._heard
+            if heard is not None and self.is_present(heard) and self._is_fresh(heard):
+                return heard
             lease = self.keep_alive(talk, number) if number else None
             if lease is not None and self.is_present(lease):
                 return lease
@@ -72,8 +81,14 @@ class SharedLease:
         sent_at = self._settings.clock.now()
         answer = talk.ask("keep_alive", rpc.LeaseKeepAliveRequest(ID=number))
         if answer.TTL <= 0:
+            self.doubt(number)
             return None
-        return Lease(number, float(answer.TTL), sent_at, answer.header.raft_term)
+        return self._note(Lease(number, float(answer.TTL), sent_at, answer.header.raft_term))
+
+    def doubt(self, number: int) -> None:
+        """The lease may be over: what was heard of it counts no more."""
+        if self._heard is not None and self._heard.number == number:
+            self._heard = None
 
     def is_present(self, lease: Lease) -> bool:
         """Whether it is for new keys, and was granted under the leader that etcd has now.
@@ -100,6 +115,14 @@ class SharedLease:
             with suppress(BackendUnavailable, BackendRefused, LeaseGone):  # then it runs out
                 talk.ask("revoke", rpc.LeaseRevokeRequest(ID=number))
 
+    def _is_fresh(self, lease: Lease) -> bool:
+        return self._settings.clock.now() < lease.sent_at + _FRESH * lease.ttl
+
+    def _note(self, lease: Lease) -> Lease:
+        if lease.number == self.number:
+            self._heard = lease
+        return lease
+
     def _grant(self, talk: Talk) -> Lease:
         if self._closed:
             raise BackendUnavailable(CLOSED)
@@ -118,7 +141,7 @@ class SharedLease:
                 raise BackendUnavailable("a lease ran out before it was heard of") from None
             lease = found
         self.number, self._next = number, _new_number()
-        return lease
+        return self._note(lease)
 
 
 def _new_number() -> int:

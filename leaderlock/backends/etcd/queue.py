@@ -15,6 +15,9 @@ from leaderlock.backends.layout import pack
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _CHUNK = 128  # keys in one request: etcd's --max-txn-ops
+_MANY = 4 * _CHUNK  # of our own, so that listing all keys is less than asking for each
+_PAGE = 5000  # keys of 370 bytes at most in one answer, of which gRPC takes 4 MiB
+_OTHERS = 4  # times as many keys as our own, or more, in a namespace: too many to list
 
 
 class View(NamedTuple):
@@ -76,7 +79,12 @@ class Queue:
         self, talk: Talk, lease: Lease, attempts: Sequence[Attempt]
     ) -> Iterator[Mapping[str, Renewal]]:
         """What became of those under a lease, after it was kept alive; some at a time."""
-        for chunk in _chunks(attempts):
+        known = self._with_places(attempts)
+        listed = self._prove_by_listing(talk, known, lease) if len(known) > _MANY else {}
+        if listed:
+            yield listed
+        # What is not as it was written is looked at closely.
+        for chunk in _chunks([a for a in attempts if a.attempt_id not in listed]):
             yield self._prove(talk, chunk, lease)
         if not self._lease.is_present(lease):
             self._move(talk, attempts)
@@ -127,6 +135,7 @@ class Queue:
                 repeat=False,
             )
         except LeaseGone:
+            self._lease.doubt(lease.number)
             return None
         except BackendRefused:  # which is an answer: nothing of it comes late
             if was_answered:
@@ -168,12 +177,41 @@ class Queue:
                 del outcomes[attempt.attempt_id]  # the other lease has to be kept alive
         return outcomes
 
+    def _prove_by_listing(
+        self, talk: Talk, known: Sequence[tuple[Attempt, Place]], lease: Lease
+    ) -> Mapping[str, Renewal]:
+        """Those of many whose keys are as they were written, by one reading of all keys.
+
+        Of the others it says nothing, and nothing at all where most keys are other clients'.
+        """
+        outcomes: dict[str, Renewal] = {}
+        awaited = {place.key: (attempt.attempt_id, place) for attempt, place in known}
+        most = _OTHERS * len(known)
+        start: bytes | None = b""
+        while start is not None:
+            request = self._keys.all(start, min(_PAGE, most))
+            try:
+                answer = talk.ask("range", request)
+            except BackendRefused:  # the user may not read other elections
+                break
+            if answer.count > most:  # from `start` to the end
+                break
+            # Each reading is linearizable by itself. A key that comes and goes between two of
+            # them was not ours, and one of ours has to be seen within the part that it is in.
+            check_same_term(lease, answer.header)
+            for kv in answer.kvs:
+                attempt_id, place = awaited.get(kv.key, ("", None))
+                if place is not None and place.is_intact([kv]):
+                    outcomes[attempt_id] = Renewal.RENEWED
+            start = answer.kvs[-1].key + b"\0" if answer.more else None
+        return outcomes
+
     def _move(self, talk: Talk, attempts: Sequence[Attempt]) -> None:
         """Put keys under the present lease. They keep their create_revision."""
         lease = self._lease.alive(talk)
         for chunk in _chunks(attempts):
             moving = self._with_places(chunk)
-            with suppress(LeaseGone):  # again with the next heartbeat, as if one of them differs
+            with suppress(LeaseGone):  # again with a later heartbeat, as if one of them differs
                 answer = talk.txn(
                     compare=[is_at(place.key, place.modified) for _, place in moving],
                     success=[put(place.key, pack(a), lease.number) for a, place in moving],
