@@ -50,7 +50,9 @@ def stop_on_signals(
     takes half of the work for all of it. Before the block is left, the term has drained and been
     released, or `timing.stop_timeout` is over.
 
-    Work is NOT interrupted: it has to look at its leadership, and a sleep is slept to its end.
+    Work is NOT interrupted: it has to look at its leadership, and a sleep is slept to its end. A
+    signal that arrives in the very instant before the main thread begins a call that blocks is seen
+    when that call ends: Python runs handlers between its own instructions only.
 
     The old handlers come back at the end of the block. They also act within it: on a signal that
     arrives while none of the electors contends (there is nothing to hand over), in a forked
