@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import socket
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
@@ -18,7 +19,7 @@ _HTTP2 = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 _DATA = 0
 
 
-class Counter:
+class Counter(ABC):
     """Finds the requests in what a client sends, however it is cut into pieces."""
 
     def __init__(self) -> None:
@@ -36,9 +37,9 @@ class Counter:
             self._buffer = self._buffer[size:]
         return found
 
+    @abstractmethod
     def _size(self) -> int:
         """Of the next message in the buffer; 0 if that cannot be said yet."""
-        raise NotImplementedError
 
     def _counts(self, message: bytes) -> bool:
         return True
