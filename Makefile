@@ -27,9 +27,9 @@ demo-all: $(VENV)/.ready-dev servers ## run it on every store, and compare
 servers: ## unpack the real stores that the tests start; nothing is installed
 	@scripts/servers
 
-# Four workers, also on two cores: most tests wait, for leases that run out.
+# Three workers, also on two cores: most tests wait, for leases that run out.
 test: $(VENV)/.ready-dev servers ## run the tests, on real stores
-	$(PYTHON) -m pytest -n 4 --dist worksteal $(ARGS)
+	$(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
 	$(PYTHON) -m ruff check .
