@@ -6,6 +6,7 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -36,12 +37,14 @@ def measure(rounds: int, statements: Iterable[str] = STATEMENTS) -> dict[str, fl
     All take turns, the empty one too, after one start each that fills the caches.
     """
     can = [_NOTHING, *(each for each in statements if find_spec(_module(each)) is not None)]
-    for statement in can:
-        _once(statement)
     took: dict[str, list[float]] = {statement: [] for statement in can}
-    for _ in range(rounds):
+    # Compiled once, as installed code is, wherever Python may write.
+    with tempfile.TemporaryDirectory() as cache:
         for statement in can:
-            took[statement].append(_once(statement))
+            _once(statement, cache)
+        for _ in range(rounds):
+            for statement in can:
+                took[statement].append(_once(statement, cache))
     base = statistics.median(took.pop(_NOTHING))
     return {each: statistics.median(values) - base for each, values in took.items()}
 
@@ -50,8 +53,9 @@ def _module(statement: str) -> str:
     return statement.split()[1].partition(".")[0]
 
 
-def _once(statement: str) -> float:
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+def _once(statement: str, cache: str) -> float:
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPYCACHEPREFIX": cache}
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True, env=environment, cwd=ROOT)
     return time.perf_counter() - started
