@@ -16,10 +16,10 @@ import statistics
 import sys
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from multiprocessing.connection import wait
-from typing import Annotated, Literal, NamedTuple, Self, TypeVar
+from typing import Annotated, Literal, NamedTuple, Self
 
 import typer
 from rich.console import Console
@@ -28,8 +28,6 @@ from rich.table import Table
 from benchmarks.candidates import LONGEST, News, Process
 from benchmarks.stores import Count, Store, less, open_store, told
 from leaderlock import LossReason, connect
-
-T = TypeVar("T")
 
 # A hand-over among the most candidates may ask so much more than one among the fewest.
 RATIO, BESIDE = 1.5, 5
@@ -64,7 +62,8 @@ class FailOver:
     Attributes:
         seconds: until somebody else is elected.
         longest: what the timing promises.
-        requests: by kind, less those at rest in that time.
+        requests: until no more is asked than at rest, by kind; with those at rest, because who
+            waits asks again as the lease ends.
         worst_hand_over: seconds, of the next few.
     """
 
@@ -228,17 +227,19 @@ class Measurement:
         return self._rest
 
     def hand_overs(self) -> HandOvers:
-        """One when all that the one before has caused is over."""
-
-        def in_turn() -> list[Turn]:
-            return [self._one_hand_over() for _ in range(many)]
+        """One when all that the one before has caused is over; for whole ttl, as above."""
 
         many = self._plan.hand_overs
-        turns, asked, beside = self._count(in_turn, alive=1.0)
+        began, before = time.monotonic(), self._store.requests()
+        turns = [self._one_hand_over() for _ in range(many)]
+        time.sleep(-(time.monotonic() - began) % self._ttl)
+        rounds = round((time.monotonic() - began) / self._ttl)
+        asked = less(self._store.requests(), before)
+        at_rest = {kind: number * rounds for kind, number in self._rest.items()}
         seconds = [turn.seconds for turn in turns]
         return HandOvers(
             many,
-            less(asked, beside, many),
+            less(asked, at_rest, many),
             sum(asked.values()) / many,
             statistics.median(seconds),
             max(seconds),
@@ -247,21 +248,18 @@ class Measurement:
 
     def fail_over(self) -> FailOver:
         """And some hand-overs after it."""
-        alive = 1 - 1 / self._plan.processes  # of the candidates, who ask at rest
-        seconds, asked, beside = self._count(self._one_fail_over, alive)
         longest = connect(self._store.url, ttl=self._ttl).timing.worst_case_failover
+        before = self._store.requests()
+        seconds = self._crowd.fail_over()
+        self._settle()
+        asked = less(self._store.requests(), before)
         afterwards = [self._one_hand_over().seconds for _ in range(_AFTERWARDS)]
-        return FailOver(seconds, longest, less(asked, beside), max(afterwards))
+        return FailOver(seconds, longest, asked, max(afterwards))
 
     def _one_hand_over(self) -> Turn:
         turn = self._crowd.hand_over()
         self._settle()
         return turn
-
-    def _one_fail_over(self) -> float:
-        seconds = self._crowd.fail_over()
-        self._settle()
-        return seconds
 
     def _settle(self) -> None:
         """Until no more is asked than at rest."""
@@ -272,18 +270,6 @@ class Measurement:
             time.sleep(_LOOK)
             if sum(less(self._store.requests(), before).values()) <= 1.2 * usual + 3:
                 return
-
-    def _count(self, call: Callable[[], T], alive: float) -> tuple[T, Count, Count]:
-        """What the call returns, what was asked meanwhile, and how much of that is so at rest.
-
-        For whole ttl, as above.
-        """
-        began, before = time.monotonic(), self._store.requests()
-        result = call()
-        time.sleep(-(time.monotonic() - began) % self._ttl)
-        rounds = round((time.monotonic() - began) / self._ttl) * alive
-        asked = less(self._store.requests(), before)
-        return result, asked, {kind: number * rounds for kind, number in self._rest.items()}
 
 
 def measure(backend: str, candidates: int, plan: Plan) -> Figures:
@@ -344,7 +330,7 @@ def table(results: Results) -> Table:
             max(each.longest for each in fail_overs),
         )
         row(
-            "  requests",
+            "  requests, with those at rest",
             (sum(each.requests.values()) for each in fail_overs),
             ",.1f",
             detail=told(fail_overs[-1].requests),
