@@ -6,7 +6,6 @@ import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Iterable
 from importlib.util import find_spec
@@ -38,13 +37,11 @@ def measure(rounds: int, statements: Iterable[str] = STATEMENTS) -> dict[str, fl
     """
     can = [_NOTHING, *(each for each in statements if find_spec(_module(each)) is not None)]
     took: dict[str, list[float]] = {statement: [] for statement in can}
-    # Compiled once, as installed code is, wherever Python may write.
-    with tempfile.TemporaryDirectory() as cache:
+    for statement in can:
+        _once(statement)
+    for _ in range(rounds):
         for statement in can:
-            _once(statement, cache)
-        for _ in range(rounds):
-            for statement in can:
-                took[statement].append(_once(statement, cache))
+            took[statement].append(_once(statement))
     base = statistics.median(took.pop(_NOTHING))
     return {each: statistics.median(values) - base for each, values in took.items()}
 
@@ -53,8 +50,9 @@ def _module(statement: str) -> str:
     return statement.split()[1].partition(".")[0]
 
 
-def _once(statement: str, cache: str) -> float:
-    environment = {**os.environ, "PYTHONWARNINGS": "ignore", "PYTHONPYCACHEPREFIX": cache}
+def _once(statement: str) -> float:
+    environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    # Peers were compiled when they were installed: so are we, by the first start.
     environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True, env=environment, cwd=ROOT)
