@@ -78,7 +78,7 @@ def test_an_elector_whose_winning_reply_was_lost_leads_once(own_redis: RedisServ
 
 def test_a_campaign_carried_out_late_elects_nobody(own_redis: RedisServer) -> None:
     """The client has given up and said so, the request still lies in the server's buffers."""
-    backend = backend_at(own_redis.url, timeout=0.3)
+    backend = backend_at(own_redis.url)
     backend.campaign(attempt_at("warm up"))
     own_redis.freeze()
     with pytest.raises(BackendUnavailable):
