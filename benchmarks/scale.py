@@ -61,7 +61,9 @@ class Loss:
 
     Attributes:
         first, last: seconds until on_lost was called.
-        deadline: seconds within which every belief has ended.
+        deadline: the ttl: the store lets nobody else in before it, so that on_lost comes in time.
+        window: seconds within which every belief has ended.
+        believing: how many electors said later than that that they lead.
         repeated: on_lost calls of an election that had lost its term already, or had none.
         threads: the most that there were meanwhile.
         cpu: share of one core while they are lost.
@@ -70,6 +72,8 @@ class Loss:
     first: float
     last: float
     deadline: float
+    window: float
+    believing: int
     repeated: int
     threads: int
     cpu: float
@@ -185,8 +189,7 @@ def measure(backend: str, n: int, *, ttl: float, seconds: float, trace: bool) ->
             _show_trace(n)
             tracemalloc.stop()
         if store.kill is not None:
-            figures.loss = _loss(store.kill, client, diary)
-        del electors
+            figures.loss = _loss(store.kill, client, electors, diary)
         return figures
 
 
@@ -214,18 +217,25 @@ def _rest(store: Store, client: Client, seconds: float) -> Rest:
     return Rest(heartbeat, made, cpu / (rounds * heartbeat))
 
 
-def _loss(kill: Callable[[], None], client: Client, diary: Diary) -> Loss:
-    most, seen = 0, threading.Event()
+def _loss(
+    kill: Callable[[], None], client: Client, electors: list[LeaderElector], diary: Diary
+) -> Loss:
+    most, believing, seen = 0, 0, threading.Event()
+    timing = client.timing
 
-    def watch_threads() -> None:
-        nonlocal most
-        while not seen.wait(0.05):
+    def watch() -> None:
+        nonlocal most, believing
+        due = died + timing.belief_window
+        while not seen.wait(min(0.05, max(0.0, due - time.monotonic()))):
             most = max(most, _tasks() - 2)  # neither this thread nor the main one
+            if time.monotonic() >= due:
+                believing = sum(elector.is_leader for elector in electors)
+                due = math.inf
 
-    watcher = threading.Thread(target=watch_threads)
-    watcher.start()
     kill()
     died, cpu = time.monotonic(), time.process_time()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         diary.wait("lost")
     finally:
@@ -233,8 +243,8 @@ def _loss(kill: Callable[[], None], client: Client, diary: Diary) -> Loss:
         watcher.join()
     cpu, took = time.process_time() - cpu, time.monotonic() - died
     times = [at - died for at in diary.lost.values()]
-    window = client.timing.belief_window
-    return Loss(min(times), max(times), window, diary.repeated, most, cpu / took)
+    window, ttl = timing.belief_window, timing.ttl
+    return Loss(min(times), max(times), ttl, window, believing, diary.repeated, most, cpu / took)
 
 
 def _show_trace(n: int) -> None:
@@ -278,6 +288,7 @@ def _table(figures: Figures) -> Table:
         row("  as Python counts it", figures.traced / 1024, ".1f", 8)
     row("CPU at rest, % of a core", rest.cpu * 100, ".1f", 10)
     if loss is not None:
+        row(f"said to lead {loss.window:.2f} s after the store's end", loss.believing, ".0f", 0)
         row("last on_lost after the store's end, s", loss.last, ".2f", loss.deadline)
         row("  the first, s", loss.first, ".2f", loss.deadline)
         row("  out of order, or twice", loss.repeated, ".0f", 0)
