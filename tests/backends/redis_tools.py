@@ -44,6 +44,21 @@ def scripts_run(server: RedisServer) -> int:
     return int(found[1]) if found else 0
 
 
+def requests_to(*servers: RedisServer) -> int:
+    """What candidates have asked so far: scripts, readings and subscriptions."""
+    words = re.compile(r"cmdstat_(?:eval|evalsha|hmget|subscribe|unsubscribe):calls=(\d+)")
+    told = "".join(str(server.call("INFO", "commandstats")) for server in servers)
+    return sum(int(calls) for calls in words.findall(told))
+
+
+def queue_of(server: RedisServer, election: str = "e") -> list[str]:
+    """The attempts that wait, the first in front."""
+    key = f"{{leaderlock:{election}}}:queue"
+    places = server.call("ZRANGEBYSCORE", key, "0", "+inf")
+    assert isinstance(places, list)
+    return [str(place).partition(":")[2] for place in places]
+
+
 def keys_of(server: RedisServer) -> list[str]:
     keys = server.call("KEYS", "*")
     assert isinstance(keys, list)

@@ -40,11 +40,11 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.redis.connection import Command
-from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys
+from leaderlock.backends.redis.connection import Command, SlotMoves
+from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys, client_channels
 from leaderlock.backends.redis.servers import Answer, Request, Servers
 from leaderlock.backends.redis.target import OPTIONS, Target, target_of
-from leaderlock.backends.redis.waiting import Subscriber
+from leaderlock.backends.redis.waiting import TURN, Subscriber
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.url import Option, StoreURL
@@ -52,11 +52,14 @@ from leaderlock.url import Option, StoreURL
 log = logging.getLogger("leaderlock")
 
 _CHUNK = 500  # renewals in one script
-_JITTER = 0.1  # seconds at most, so that not all who wait for one lease ask at once
 # A request that nobody waits for any more may lie in a buffer of the server for as long as that.
 _RETIRED_MS = 60_000
 _CAPABILITIES = Capabilities(
-    linearizable=False, event_driven=True, min_ttl=0.1, max_ttl=86_400.0, notice=_JITTER + 0.1
+    linearizable=False,
+    event_driven=True,
+    min_ttl=0.1,
+    max_ttl=86_400.0,
+    notice=10 * TURN,  # with eight dead candidates in front
 )
 
 
@@ -78,7 +81,9 @@ class RedisBackend(Backend):
         # A second more than a lease: the script takes the server for up to that much too old.
         self._quarantine_ms = self._ttl_ms + 1000 if quarantine else 0
         self._servers = Servers(target, settings.request_timeout)
-        self._subscriber = Subscriber(self._servers.open_any, settings.request_timeout)
+        self._subscriber = Subscriber(
+            self._servers.open_any, settings.request_timeout, client_channels(settings.namespace)
+        )
         # Attempts with a campaign that may still be carried out, and until when that matters.
         self._unanswered: dict[str, float] = {}
 
@@ -99,10 +104,10 @@ class RedisBackend(Backend):
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
         began = time.monotonic()
         keys = self._keys(attempt.election)
-        self._subscriber.expect(keys.channel, attempt)  # first, so that no message is missed
+        self._subscriber.expect(attempt)  # first, so that no message is missed
         command = _eval(
             CAMPAIGN,
-            (keys.leader, keys.fence, keys.retired(attempt)),
+            (keys.leader, keys.fence, keys.retired(attempt), keys.queue),
             (
                 attempt.attempt_id,
                 self._ttl_ms,
@@ -110,21 +115,24 @@ class RedisBackend(Backend):
                 keys.channel,
                 self._quarantine_ms,
                 self._wait_replicas,
+                self._subscriber.place_of(attempt),
             ),
         )
         (answer,) = self._servers.ask([Request(keys.slot, command)], self._wait_replicas)
         if isinstance(answer.value, BackendUnavailable):
             self._note_unanswered(attempt)
-        status, value = answer.get()
+        status, value, place = answer.get()
         if status != 1:
             self._subscriber.subscribe()
-            return self._wait(value) if status == 0 else self._wait_out(value)
+            if status == 2:
+                self._tell_quarantine(value)
+            return self._wait(value, place)
         try:
             self._require_confirmation(answer)
         except BackendUnavailable:
             # Not for good: the same attempt asks again.
             left = self.settings.request_timeout - (time.monotonic() - began)
-            self._take_back(keys, attempt, left)
+            self._release(attempt, left)
             raise
         self._subscriber.forget(attempt)
         return Granted(token=_number(value), source=self._source)
@@ -156,13 +164,9 @@ class RedisBackend(Backend):
 
     def release(self, attempt: Attempt) -> None:
         self._subscriber.forget(attempt)
-        keys = self._keys(attempt.election)
-        names, arguments = [keys.leader], [attempt.attempt_id, keys.channel]
-        if attempt.attempt_id in self._unanswered:  # what is carried out late finds it retired
-            names.append(keys.retired(attempt))
-            arguments.append(str(_RETIRED_MS))
-        (answer,) = self._servers.ask([Request(keys.slot, _eval(RELEASE, names, arguments))])
-        answer.get()
+        # What is carried out late has to find it retired.
+        retire = attempt.attempt_id in self._unanswered
+        self._release(attempt, self.settings.request_timeout, retire=retire)
         self._unanswered.pop(attempt.attempt_id, None)
 
     def leader(self, election: str) -> Reading:
@@ -211,9 +215,25 @@ class RedisBackend(Backend):
         chunks = (keyed[start : start + size] for start in range(0, len(keyed), size))
         return [(c[0][0].slot, [keys.leader for keys, _ in c], [a for _, a in c]) for c in chunks]
 
-    def _take_back(self, keys: Keys, attempt: Attempt, within: float) -> None:
-        """Undo a claim that no replica has confirmed."""
-        command = _eval(RELEASE, (keys.leader,), (attempt.attempt_id, keys.channel))
+    def _release(self, attempt: Attempt, within: float, *, retire: bool = False) -> None:
+        began = time.monotonic()
+        keys = self._keys(attempt.election)
+        names = [keys.leader, keys.queue]
+        arguments: list[str | int] = [attempt.attempt_id, keys.channel]
+        arguments += [self._subscriber.place_of(attempt), self._subscriber.channels]
+        arguments.append(int(not self._servers.is_cluster))
+        if retire:
+            names.append(keys.retired(attempt))
+            arguments.append(_RETIRED_MS)
+        try:
+            self._ask_one(keys, _eval(RELEASE, names, arguments), within)
+        except SlotMoves:
+            if retire:
+                raise
+            left = within - (time.monotonic() - began)
+            self._ask_one(keys, _eval(RELEASE, names[:1], arguments[:2]), left)
+
+    def _ask_one(self, keys: Keys, command: Command, within: float) -> None:
         (answer,) = self._servers.ask([Request(keys.slot, command)], within=within)
         answer.get()
 
@@ -225,17 +245,19 @@ class RedisBackend(Backend):
                 self._unanswered.pop(attempt_id, None)
         self._unanswered[attempt.attempt_id] = now + self.settings.ttl + _RETIRED_MS / 1000
 
-    def _wait(self, ttl_ms: int) -> Waiting:
-        jitter = random.uniform(0, min(_JITTER, self.settings.ttl / 20))
-        return Waiting(retry_after=self._seconds_left(ttl_ms) + jitter)
+    def _wait(self, ms: int, place: int) -> Waiting:
+        """Each one leaves a turn to those in front of it. So few ask when a leader is dead."""
+        ttl = self.settings.ttl
+        turn = min(TURN, ttl / 20)
+        pause = min((place + random.random()) * turn, ttl * random.uniform(0.5, 1.0))
+        return Waiting(retry_after=self._seconds_left(ms) + max(0.0, pause))
 
-    def _wait_out(self, ms: int) -> Waiting:
+    def _tell_quarantine(self, ms: int) -> None:
         log.info(
             "leaderlock.redis_quarantine seconds=%.1f: the server has been started lately, and may "
             "have forgotten a leader",
             ms / 1000,
         )
-        return self._wait(ms)
 
     def _seconds_left(self, ttl_ms: int) -> float:
         """Until a key has certainly expired. One without expiry was not left so by us."""

@@ -66,6 +66,10 @@ _FOR_NOW_CODES = re.compile(
 _REDIRECTION = re.compile(r"(?:(MOVED|ASK) )?(\d+) (\S*):(\d+)")
 
 
+class SlotMoves(BackendUnavailable):
+    """Not all keys of a request are at the same node of the cluster."""
+
+
 class _Hurried:
     """The socket of a line, on which each step ends by the deadline of the line.
 
@@ -227,6 +231,8 @@ def as_ours(error: Exception, host: Host) -> BackendUnavailable | BackendRefused
         return BackendRefused(f"Redis at {where} refuses the login: {error}")
     if (refusal := _tls_refusal(error)) is not None:
         return BackendRefused(f"no TLS with Redis at {where}: {refusal}")
+    if isinstance(error, TryAgainError):
+        return SlotMoves(f"Redis at {where} cannot do it now: {what}")
     if isinstance(error, _FOR_NOW) or _FOR_NOW_CODES.search(str(error)):
         return BackendUnavailable(f"Redis at {where} cannot do it now: {what}")
     if isinstance(error, ConnectionError | TimeoutError | OSError):
