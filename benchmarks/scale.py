@@ -65,7 +65,7 @@ class Store:
 
 
 def _redis(server: RedisServer) -> Count:
-    words = ("cmdstat_eval:", "cmdstat_subscribe:", "cmdstat_unsubscribe:")
+    words = ("cmdstat_eval", "cmdstat_subscribe:", "cmdstat_unsubscribe:")
     lines = str(server.call("INFO", "commandstats")).splitlines()
     found = {}
     for line in lines:

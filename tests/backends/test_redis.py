@@ -32,13 +32,18 @@ from leaderlock.testing import FakeClock
 from leaderlock.testing.servers.proxy import Proxy
 from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
 from leaderlock.url import StoreURL
-from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of, scripts_run
+from tests.backends.redis_tools import (
+    OF_CAMPAIGNS,
+    TTL,
+    backend_at,
+    elector_at,
+    keys_of,
+    prepare,
+    scripts_run,
+)
 from tests.backends.store_peer import Peer
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
-
-OF_CAMPAIGNS = b"uptime_in_seconds"  # stands in that script only
-
 
 # Requests
 
@@ -47,11 +52,12 @@ def test_a_lost_reply_to_the_winning_campaign_costs_nothing(own_redis: RedisServ
     """And it is sent once: redis-py would send it again (redis-py#3559)."""
     with Proxy(own_redis.port) as proxy:
         backend = backend_at(own_redis.url_at(proxy.port), timeout=1.0)
-        backend.leader("e")  # connects
+        prepare(backend)
+        before = scripts_run(own_redis)
         proxy.drop_replies(after=OF_CAMPAIGNS)
         with pytest.raises(BackendUnavailable):
             backend.campaign(attempt_at())
-        assert scripts_run(own_redis) == 1
+        assert scripts_run(own_redis) - before == 1
         token = own_redis.call("HGET", "{leaderlock:e}:leader", "token")
         proxy.pass_on()
         assert win(backend, attempt_at()) == int(str(token))
@@ -63,6 +69,8 @@ def test_a_lost_reply_to_the_winning_campaign_costs_nothing(own_redis: RedisServ
 
 def test_an_elector_whose_winning_reply_was_lost_leads_once(own_redis: RedisServer) -> None:
     record = Record()
+    with contextlib.closing(backend_at(own_redis.url)) as another:
+        prepare(another)
     with Proxy(own_redis.port) as proxy:
         proxy.drop_replies(after=OF_CAMPAIGNS)
         with elector_at(own_redis.url_at(proxy.port), record):
@@ -74,6 +82,21 @@ def test_an_elector_whose_winning_reply_was_lost_leads_once(own_redis: RedisServ
             assert record.of("elected")[0] >= int(str(token))  # type: ignore[operator]
     assert record.kinds() == ["elected", "lost"]
     assert "{leaderlock:e}:leader" not in keys_of(own_redis)
+
+
+@pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
+def test_a_server_that_has_forgotten_the_scripts_is_told_again(kind: type[RedisServer]) -> None:
+    with kind() as server, contextlib.closing(backend_at(server.url)) as backend:
+        for _ in range(3):
+            server.call("SCRIPT", "FLUSH")
+            win(backend, attempt_at())
+            server.call("SCRIPT", "FLUSH")
+            backend.release(attempt_at())
+            assert backend.leader("e").payload is None
+        before = scripts_run(server)
+        win(backend, attempt_at())
+        backend.release(attempt_at())
+        assert scripts_run(server) - before == 3, "what it knows is sent in full all the same"
 
 
 def test_a_campaign_carried_out_late_elects_nobody(own_redis: RedisServer) -> None:
@@ -588,6 +611,18 @@ def test_the_quarantine_tells_when_to_ask_again_and_ends(kind: type[RedisServer]
         assert 0 < waiting.retry_after <= 4.2  # ttl + 1, and jitter
         assert keys_of(server) == ["{leaderlock:e}:queue"]
         eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=8)
+
+
+def test_a_server_that_has_just_saved_its_data_is_not_taken_for_a_young_one() -> None:
+    """A start counts as a save, and is asked for first."""
+    with (
+        RedisServer() as server,
+        contextlib.closing(backend_at(server.url, ttl=0.3, quarantine=True)) as backend,
+    ):
+        eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=8)
+        backend.release(attempt_at())
+        server.call("SAVE")
+        assert win(backend, attempt_at())
 
 
 def test_the_quarantine_is_over_when_it_was_said_to_be() -> None:

@@ -102,9 +102,9 @@ def test_what_cannot_be_used_is_told_at_once(
 
 
 APP = (  # what docs/stores/redis.md says is needed
-    "app on >se/cret ~{leaderlock:* &{leaderlock:* -@all +eval +hget +hset +hmget +exists +get +set"
-    " +del +pexpire +pttl +zadd +zrem +zrank +zcard +zrange +zrangebyscore +time +info +publish"
-    " +subscribe +unsubscribe +ping +select +wait"
+    "app on >se/cret ~{leaderlock:* &{leaderlock:* -@all +eval +evalsha +hget +hset +hmget +exists"
+    " +get +set +del +pexpire +pttl +zadd +zrem +zrank +zcard +zrange +zrangebyscore +time"
+    " +lastsave +info +publish +subscribe +unsubscribe +ping +select +wait"
 )
 
 

@@ -16,10 +16,12 @@ from leaderlock.backends.redis import backend as backend_module
 from leaderlock.testing.servers.proxy import Proxy
 from leaderlock.testing.servers.redis import RedisCluster, RedisServer, ValkeyServer
 from tests.backends.redis_tools import (
+    OF_CAMPAIGNS,
     TTL,
     backend_at,
     elector_at,
     keys_of,
+    prepare,
     queue_of,
     requests_to,
 )
@@ -98,14 +100,15 @@ def test_a_hand_over_costs_the_same_however_many_wait(
         for elector in electors[1:]:
             elector.start()
         until_quiet(store, electors)
-        for _ in range(3):
+        for number in range(3):
             (leader,) = [elector for elector in electors if elector.is_leader]
             before = requests_to(*nodes_of(store))
             electors.remove(leader)
             assert leader.stop()
             until_quiet(store, electors)
             # One release; the first in the queue asks and leads, and two behind it ask as well.
-            assert requests_to(*nodes_of(store)) - before <= 4
+            # The server may not have known the script of a release before.
+            assert requests_to(*nodes_of(store)) - before <= 4 + (number == 0)
 
 
 def until_quiet(store: RedisServer | RedisCluster, electors: list[LeaderElector]) -> None:
@@ -158,7 +161,8 @@ def test_who_asks_again_keeps_its_place(own_redis: RedisServer) -> None:
         backend = backend_at(own_redis.url_at(proxy.port), timeout=0.5)
         win(other, attempt_at())
         first, second = Candidate(backend, "first"), Candidate(other, "second")
-        proxy.drop_replies(after=b"uptime_in_seconds")
+        prepare(backend)
+        proxy.drop_replies(after=OF_CAMPAIGNS)
         with pytest.raises(BackendUnavailable):
             first.wait()
         second.wait()

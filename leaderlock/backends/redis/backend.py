@@ -28,7 +28,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from leaderlock.backends.base import (
     Attempt,
@@ -40,8 +40,9 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.redis.connection import Command, SlotMoves
-from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys, client_channels
+from leaderlock.backends.redis.connection import SlotMoves
+from leaderlock.backends.redis.renewals import Renewals
+from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, Keys, client_channels
 from leaderlock.backends.redis.servers import Answer, Request, Servers
 from leaderlock.backends.redis.target import OPTIONS, Target, target_of
 from leaderlock.backends.redis.waiting import TURN, Subscriber
@@ -51,7 +52,6 @@ from leaderlock.url import Option, StoreURL
 
 log = logging.getLogger("leaderlock")
 
-_CHUNK = 500  # renewals in one script
 # A request that nobody waits for any more may lie in a buffer of the server for as long as that.
 _RETIRED_MS = 60_000
 _CAPABILITIES = Capabilities(
@@ -84,6 +84,7 @@ class RedisBackend(Backend):
         self._subscriber = Subscriber(
             self._servers.open_any, settings.request_timeout, client_channels(settings.namespace)
         )
+        self._renewals = Renewals(self._keys, self._ttl_ms, alone=self._servers.is_cluster)
         # Attempts with a campaign that may still be carried out, and until when that matters.
         self._unanswered: dict[str, float] = {}
 
@@ -105,8 +106,8 @@ class RedisBackend(Backend):
         began = time.monotonic()
         keys = self._keys(attempt.election)
         self._subscriber.expect(attempt)  # first, so that no message is missed
-        command = _eval(
-            CAMPAIGN,
+        request = CAMPAIGN.request(
+            keys.slot,
             (keys.leader, keys.fence, keys.retired(attempt), keys.queue),
             (
                 attempt.attempt_id,
@@ -118,7 +119,7 @@ class RedisBackend(Backend):
                 self._subscriber.place_of(attempt),
             ),
         )
-        (answer,) = self._servers.ask([Request(keys.slot, command)], self._wait_replicas)
+        (answer,) = self._servers.ask([request], self._wait_replicas)
         if isinstance(answer.value, BackendUnavailable):
             self._note_unanswered(attempt)
         status, value, place = answer.get()
@@ -138,26 +139,19 @@ class RedisBackend(Backend):
         return Granted(token=_number(value), source=self._source)
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
-        chunks = self._chunks(attempts)
-        answers = self._servers.ask(
-            [
-                Request(slot, _eval(RENEW, keys, [self._ttl_ms, *(a.attempt_id for a in held)]))
-                for slot, keys, held in chunks
-            ],
-            self._wait_replicas,
-        )
+        chunks = self._renewals.of(attempts)
+        answers = self._servers.ask([chunk.request for chunk in chunks], self._wait_replicas)
         outcomes: dict[str, Renewal] = {}
         failure: BackendUnavailable | BackendRefused | None = None
-        for (_, _, held), answer in zip(chunks, answers, strict=True):
+        for chunk, answer in zip(chunks, answers, strict=True):
             try:
                 renewed = answer.get()
-                if any(renewed):
+                if b"1" in renewed:
                     self._require_confirmation(answer)
             except (BackendUnavailable, BackendRefused) as error:  # the others have their proof
                 failure = error
                 continue
-            for attempt, holds in zip(held, renewed, strict=True):
-                outcomes[attempt.attempt_id] = Renewal.RENEWED if holds else Renewal.TAKEN
+            outcomes |= chunk.outcomes(renewed)
         if failure is not None and not outcomes:
             raise failure
         return Renewed(outcomes=outcomes)
@@ -171,12 +165,13 @@ class RedisBackend(Backend):
 
     def leader(self, election: str) -> Reading:
         keys = self._keys(election)
-        commands: tuple[Command, ...] = (
-            ("HMGET", keys.leader, "id", "token", "meta"),
-            ("PTTL", keys.leader),
-            ("GET", keys.fence),
+        answers = self._servers.ask(
+            [
+                Request(keys.slot, ("HMGET", keys.leader, "id", "token", "meta")),
+                Request(keys.slot, ("PTTL", keys.leader)),
+                Request(keys.slot, ("GET", keys.fence)),
+            ]
         )
-        answers = self._servers.ask([Request(keys.slot, command) for command in commands])
         record, ttl_ms, fence = (answer.get() for answer in answers)
         attempt_id, token, payload = record
         if attempt_id is None:
@@ -208,13 +203,6 @@ class RedisBackend(Backend):
     def _keys(self, election: str) -> Keys:
         return Keys(self.settings.namespace, election, self._servers.slot_of)
 
-    def _chunks(self, attempts: Sequence[Attempt]) -> list[tuple[int, list[str], list[Attempt]]]:
-        """What can be renewed by one script each: slot, leader keys, attempts."""
-        keyed = [(self._keys(attempt.election), attempt) for attempt in attempts]
-        size = 1 if self._servers.is_cluster else _CHUNK  # one key: the slot may be moving
-        chunks = (keyed[start : start + size] for start in range(0, len(keyed), size))
-        return [(c[0][0].slot, [keys.leader for keys, _ in c], [a for _, a in c]) for c in chunks]
-
     def _release(self, attempt: Attempt, within: float, *, retire: bool = False) -> None:
         began = time.monotonic()
         keys = self._keys(attempt.election)
@@ -226,15 +214,15 @@ class RedisBackend(Backend):
             names.append(keys.retired(attempt))
             arguments.append(_RETIRED_MS)
         try:
-            self._ask_one(keys, _eval(RELEASE, names, arguments), within)
+            self._ask_one(RELEASE.request(keys.slot, names, arguments), within)
         except SlotMoves:
             if retire:
                 raise
             left = within - (time.monotonic() - began)
-            self._ask_one(keys, _eval(RELEASE, names[:1], arguments[:2]), left)
+            self._ask_one(RELEASE.request(keys.slot, names[:1], arguments[:2]), left)
 
-    def _ask_one(self, keys: Keys, command: Command, within: float) -> None:
-        (answer,) = self._servers.ask([Request(keys.slot, command)], within=within)
+    def _ask_one(self, request: Request, within: float) -> None:
+        (answer,) = self._servers.ask([request], within=within)
         answer.get()
 
     def _note_unanswered(self, attempt: Attempt) -> None:
@@ -269,10 +257,6 @@ class RedisBackend(Backend):
                 f"{answer.replicas} of wait_replicas={self._wait_replicas} replicas confirmed in "
                 "time"
             )
-
-
-def _eval(script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Command:
-    return ("EVAL", script, len(keys), *keys, *arguments)
 
 
 def _number(value: bytes | None) -> int:

@@ -8,8 +8,7 @@ An election has these keys, in one slot of a cluster by their hash tag:
     {namespace:election}:retired:ID     an attempt that was given up unanswered; for a minute
 
 and a channel for its observers, {namespace:election}:wake. Those who wait are told one by one, on
-the channel of their client, {namespace:}:wake:CLIENT. The scripts are sent by EVAL: they are short,
-and EVALSHA or FUNCTION would have to be repeated after a restart or fail-over.
+the channel of their client, {namespace:}:wake:CLIENT.
 
 The queue decides nothing: it says whom to tell first. The leader key is taken by whoever asks while
 it is free, so that nobody who is dead can keep the others out.
@@ -20,10 +19,13 @@ While a slot of a cluster moves, a script is carried out only if all of its keys
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import hashlib
+from collections.abc import Callable, Sequence
 
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.layout import key_part
+from leaderlock.backends.redis.servers import Request
+from leaderlock.backends.redis.wire import Command
 
 
 class Keys:
@@ -46,6 +48,25 @@ def client_channels(namespace: str) -> str:
     return f"{{{key_part(namespace)}:}}:wake:"
 
 
+class Script:
+    """Named by its digest; sent in full to a server that does not know it, as after a restart."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self.digest = hashlib.sha1(text.encode(), usedforsecurity=False).hexdigest()
+
+    def request(
+        self, slot: int, keys: Sequence[str], arguments: Sequence[str | bytes | int]
+    ) -> Request:
+        """To run it on keys of that slot."""
+        rest = (len(keys), *keys, *arguments)
+        return Request(slot, ("EVALSHA", self.digest, *rest), ("EVAL", self._text, *rest))
+
+    def whole(self, keys: Sequence[str], arguments: Sequence[str | bytes | int]) -> Command:
+        """The command that works at every server."""
+        return ("EVAL", self._text, len(keys), *keys, *arguments)
+
+
 # KEYS leader, fence, retired, queue
 # ARGV attempt, ttl in ms, payload, channel, ms of quarantine, replicas, CLIENT:ATTEMPT
 # Answers {1, token, 0}: leads; {0, ms, place}: somebody else does, and so many are in front of it
@@ -54,10 +75,12 @@ def client_channels(namespace: str) -> str:
 # zero, by when it is given up because it has not asked again. In a key of another type nobody has a
 # place: they wait for their time alone.
 # The start of the server is known to the whole second, so its age is taken for up to 1 s too high.
+# It has last saved its data when it started, or later: if that is long ago, there is no need for
+# INFO, which takes as long as all the rest.
 # WAIT alone decides on the replicas, but what it does not confirm has been seen by then: with too
 # few of them, nothing is written. A healthy one is heard of every second.
 # PUBLISH comes before the first write: a script that may not publish has to change nothing.
-CAMPAIGN = """
+CAMPAIGN = Script("""
 local id = redis.call('HGET', KEYS[1], 'id')
 if id == ARGV[1] then
   redis.call('PEXPIRE', KEYS[1], ARGV[2])
@@ -87,12 +110,16 @@ if redis.call('EXISTS', KEYS[1]) == 1 then
 end
 local quarantine = tonumber(ARGV[5])
 if quarantine > 0 then
-  local info = redis.pcall('INFO', 'server')
-  if type(info) ~= 'string' then
-    return redis.error_reply('NOPERM the user may not run INFO, which tells of restarts: grant it, '
-      .. 'or set quarantine=false')
+  local saved = redis.pcall('LASTSAVE')
+  local seconds = type(saved) == 'number' and time[1] - saved or 0
+  if seconds * 1000 < quarantine then
+    local info = redis.pcall('INFO', 'server')
+    if type(info) ~= 'string' then
+      return redis.error_reply('NOPERM the user may not run INFO, which tells of restarts: grant '
+        .. 'it, or set quarantine=false')
+    end
+    seconds = tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
   end
-  local seconds = tonumber(string.match(info, 'uptime_in_seconds:(%d+)'))
   local up = seconds * 1000 + math.floor(time[2] / 1000)
   if up < quarantine then return wait(2, quarantine - up) end
 end
@@ -123,12 +150,12 @@ if type(expires) == 'table' then -- an error; without expiry it would block the 
 end
 redis.pcall('ZREM', KEYS[4], ARGV[7], '-' .. ARGV[7])
 return {1, token, 0}
-"""
+""")
 
 # KEYS leader...; ARGV ttl in ms, attempt...
-# Answers 1 or 0 for each. A key of another type is a lease that is gone, and no reason to fail the
-# other renewals.
-RENEW = """
+# Answers a string of 1 or 0 for each. A key of another type is a lease that is gone, and no reason
+# to fail the other renewals.
+RENEW = Script("""
 local answer = {}
 for i, key in ipairs(KEYS) do
   answer[i] = 0
@@ -136,8 +163,8 @@ for i, key in ipairs(KEYS) do
     answer[i] = redis.call('PEXPIRE', key, ARGV[1])
   end
 end
-return answer
-"""
+return table.concat(answer)
+""")
 
 # KEYS leader[, queue[, retired]]
 # ARGV attempt, channel[, CLIENT:ATTEMPT, channels of the clients, 1 if it is one server[, ms]]
@@ -145,7 +172,7 @@ return answer
 # It tells those in front of the queue, each one how many have been told before it: these are left
 # some time. One server knows who listens, and passes over the rest; a node of a cluster knows only
 # its own. Also when the key had been deleted under us, or had run out.
-RELEASE = """
+RELEASE = Script("""
 if KEYS[3] then redis.call('SET', KEYS[3], '', 'PX', ARGV[6]) end
 local id = redis.pcall('HGET', KEYS[1], 'id')
 local leads = not id or id == ARGV[1]
@@ -166,4 +193,4 @@ end
 if not leads then return 0 end
 if id then redis.call('DEL', KEYS[1]) end
 return 1
-"""
+""")

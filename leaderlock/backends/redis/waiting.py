@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Iterator
 
 from leaderlock.backends.base import Attempt
-from leaderlock.backends.redis.connection import Command, Line, translated
+from leaderlock.backends.redis.connection import Line, translated
 from leaderlock.backends.wakes import Wakes
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -196,8 +196,7 @@ class Subscriber:
         ):
             ordered = sorted(channels)
             for start in range(0, len(ordered), _CHUNK):
-                command: Command = (word, *ordered[start : start + _CHUNK])
-                line.send_command(*command)
+                line.send_command(word, *ordered[start : start + _CHUNK])
         subscribed.clear()
         subscribed.update(wanted)
 
