@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import io
 import os
-import select
 import socket
 import ssl
 import threading
@@ -25,7 +24,7 @@ from typing import Any
 import consul
 
 from leaderlock.backends.consul.target import Target
-from leaderlock.backends.network import TLS_CUT_OFF, Host, connect, join_host
+from leaderlock.backends.network import TLS_CUT_OFF, Host, connect, has_ended, join_host
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _MOST_IDLE = 4
@@ -167,7 +166,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         with self._lock:
             while self._idle and not self._closed:
                 connection = self._idle.pop()
-                if self._open[connection] == self._turn and not _has_ended(connection.sock):
+                if self._open[connection] == self._turn and not has_ended(connection.sock):
                     return connection
                 self._open.pop(connection)
                 connection.close()
@@ -274,10 +273,3 @@ class _Hurried(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    """Whether the server has closed an idle connection: otherwise it has nothing to say on it."""
-    poll = select.poll()  # which needs no file descriptor of its own: there may be none left
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))
