@@ -7,9 +7,9 @@ import contextlib
 import enum
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import consul
 
@@ -17,6 +17,10 @@ from leaderlock.backends.consul.target import Target
 from leaderlock.backends.consul.transport import Transport
 from leaderlock.backends.layout import unpack
 from leaderlock.errors import BackendRefused, BackendUnavailable
+
+T = TypeVar("T")
+
+_MOST_DELETIONS = 60  # Consul takes 64 operations in one transaction
 
 # In py-consul the classes stand beside Consul, in python-consul inside it.
 _API = consul.base if hasattr(consul.base, "KV") else consul.base.Consul
@@ -51,12 +55,13 @@ class Entry:
 
 
 class Outcome(enum.Enum):
-    """What became of a write."""
+    """What became of a write, or that there was no use in it."""
 
     DONE = "done"
     CHANGED = "the key has changed since it was read"
     DELAYED = "the lock-delay keeps everybody out"
     NO_SESSION = "the session has ended"
+    HELD = "somebody else has the lock"
     NO_SOURCE = "the key that was to be read along does not exist"
 
 
@@ -161,8 +166,9 @@ class Connection:
         session: str = "",
         flags: int = 0,
         also_read: str = "",
+        also_delete: str = "",
     ) -> Written:
-        """Change a key, provided that it still is as it was `seen`; read another one along.
+        """Change a key, provided that it still is as it was `seen`; read and delete others along.
 
         So a request that is carried out long after its sender has given up changes nothing, and
         none can be carried out twice. Not txn.put() of python-consul, which sends no token and
@@ -180,26 +186,48 @@ class Connection:
         if session:
             change["Session"] = session
         read = [{"Verb": "get", "Key": also_read}] if also_read else []
-        body = json.dumps([{"KV": operation} for operation in (check, *read, change)])
-        written: Written = self._http.put(
-            lambda answer: _written(answer, also_read), "/v1/txn", data=body
+        gone = _deletions([also_delete] if also_delete else [])
+        return self._transact(
+            [check, *read, change, *gone], lambda answer: _written(answer, also_read)
         )
-        return written
+
+    def lock_beside(
+        self, key: str, session: str, prefix: str, gone: Sequence[str]
+    ) -> Mapping[str, Entry]:
+        """Lock a key, delete others, and read all that begin with `prefix` as they are then.
+
+        Whoever holds the lock keeps it: look for it in the answer.
+        """
+        operations = [
+            *_deletions(gone[:_MOST_DELETIONS]),
+            {"Verb": "lock", "Key": key, "Session": session},
+            {"Verb": "get-tree", "Key": prefix},
+        ]
+        return self._transact(operations, _read_beside)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Whatever stands there."""
+        for at in range(0, len(keys), _MOST_DELETIONS):
+            self._transact(_deletions(keys[at : at + _MOST_DELETIONS]), _read_beside)
+
+    def _transact(self, operations: Sequence[Mapping[str, object]], parse: Callable[[Any], T]) -> T:
+        body = json.dumps([{"KV": operation} for operation in operations])
+        result: T = self._http.put(
+            lambda answer: parse(json.loads(answer.body)), "/v1/txn", data=body
+        )
+        return result
 
 
-def _written(response: Any, also_read: str) -> Written:
-    answer = json.loads(response.body)
-    errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
+def _deletions(keys: Sequence[str]) -> list[Mapping[str, object]]:
+    return [{"Verb": "delete", "Key": key} for key in keys]
+
+
+def _written(answer: Any, also_read: str) -> Written:
+    errors, said = _errors(answer)
     if not errors:
         *others, changed = (result["KV"] for result in answer["Results"])
-        read = Entry("")
-        if also_read:
-            value = base64.b64decode(others[-1]["Value"] or "")
-            read = _entry({**others[-1], "Value": value})
+        read = _read_along(others[-1]) if also_read else Entry("")
         return Written(Outcome.DONE, int(changed["ModifyIndex"]), read)
-    said = "; ".join(str(error["What"]) for error in errors)
-    if "Permission denied" in said:
-        raise BackendRefused(f"Consul refuses the write: {said}")
     failed = {error["OpIndex"] for error in errors}
     if 0 in failed:
         return Written(Outcome.CHANGED)
@@ -210,6 +238,27 @@ def _written(response: Any, also_read: str) -> Written:
     if "session" in said:
         return Written(Outcome.NO_SESSION)
     raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
+
+
+def _read_beside(answer: Any) -> Mapping[str, Entry]:
+    errors, said = _errors(answer)
+    if errors and "lock" not in said and "session" not in said:
+        raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
+    results = () if errors else answer["Results"] or ()
+    return {entry.key: entry for entry in (_read_along(result["KV"]) for result in results)}
+
+
+def _errors(answer: Any) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Why a transaction was not carried out, also as a text."""
+    errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
+    said = "; ".join(str(error["What"]) for error in errors)
+    if "Permission denied" in said:
+        raise BackendRefused(f"Consul refuses the write: {said}")
+    return errors, said
+
+
+def _read_along(found: Mapping[str, Any]) -> Entry:
+    return _entry({**found, "Value": base64.b64decode(found["Value"] or "")})
 
 
 def _entry(found: Mapping[str, Any]) -> Entry:
