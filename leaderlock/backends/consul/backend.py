@@ -152,8 +152,8 @@ class ConsulBackend(Backend):
 
     def leader(self, election: str) -> Reading:
         with self._store.deadline():
-            entry = self._store.read(self._key(election))
-            source = name_of(self._source.read())
+            entry, found = self._store.read_both(self._key(election), self._source.key)
+        source = name_of(found)
         record = unpack(entry.value) if entry.session else None
         if record is None:
             return Reading(token=entry.flags or entry.index, source=source)

@@ -20,6 +20,7 @@ from leaderlock.errors import BackendRefused, BackendUnavailable
 
 T = TypeVar("T")
 
+_CONSISTENT = [("consistent", "1")]
 _MOST_DELETIONS = 60  # Consul takes 64 operations in one transaction
 
 # In py-consul the classes stand beside Consul, in python-consul inside it.
@@ -142,6 +143,17 @@ class Connection:
         _, found = self._get(prefix, recurse=True, consistency="consistent")
         return found
 
+    def read_both(self, key: str, other: str) -> tuple[Entry, Entry]:
+        """Two keys at the same moment."""
+        found = self._transact(
+            [{"Verb": "get", "Key": key}, {"Verb": "get", "Key": other}],
+            _read_all_along,
+            _CONSISTENT,
+        )
+        if key in found and other in found:
+            return found[key], found[other]
+        return self.read(key), self.read(other)  # one of them does not exist
+
     def wait_for_change(
         self, prefix: str, index: int, wait: float
     ) -> tuple[int, Mapping[str, Entry]]:
@@ -203,17 +215,22 @@ class Connection:
             {"Verb": "lock", "Key": key, "Session": session},
             {"Verb": "get-tree", "Key": prefix},
         ]
-        return self._transact(operations, _read_beside)
+        return self._transact(operations, _read_all_along)
 
     def delete(self, keys: Sequence[str]) -> None:
         """Whatever stands there."""
         for at in range(0, len(keys), _MOST_DELETIONS):
-            self._transact(_deletions(keys[at : at + _MOST_DELETIONS]), _read_beside)
+            self._transact(_deletions(keys[at : at + _MOST_DELETIONS]), _read_all_along)
 
-    def _transact(self, operations: Sequence[Mapping[str, object]], parse: Callable[[Any], T]) -> T:
+    def _transact(
+        self,
+        operations: Sequence[Mapping[str, object]],
+        parse: Callable[[Any], T],
+        params: Sequence[tuple[str, str]] = (),
+    ) -> T:
         body = json.dumps([{"KV": operation} for operation in operations])
         result: T = self._http.put(
-            lambda answer: parse(json.loads(answer.body)), "/v1/txn", data=body
+            lambda answer: parse(json.loads(answer.body)), "/v1/txn", params, data=body
         )
         return result
 
@@ -240,9 +257,10 @@ def _written(answer: Any, also_read: str) -> Written:
     raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
 
 
-def _read_beside(answer: Any) -> Mapping[str, Entry]:
+def _read_all_along(answer: Any) -> Mapping[str, Entry]:
+    """Empty: it was not carried out, because a lock or a key is not as it was to be."""
     errors, said = _errors(answer)
-    if errors and "lock" not in said and "session" not in said:
+    if errors and not any(word in said for word in ("lock", "session", "doesn't exist")):
         raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
     results = () if errors else answer["Results"] or ()
     return {entry.key: entry for entry in (_read_along(result["KV"]) for result in results)}

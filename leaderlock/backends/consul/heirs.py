@@ -97,19 +97,17 @@ class Heirs:
         if session in heirs[:_MOST]:
             self._places[folder] = session
             return True
-        self._places.pop(folder, None)
+        self._drop(folder)
         if len(heirs) >= (_MOST - 1 if is_new else _MOST):
             return False
         session, _ = self._session.keep()
         self._places[folder] = session  # before it is: the answer may be lost
-        dead = [
-            k for k, entry in found.items() if k.startswith(folder + _HEIR) and not entry.session
-        ]
+        dead = [k for k, e in found.items() if k.startswith(folder + _HEIR) and not e.session]
         beside = self._store.lock_beside(self._key(folder, session), session, folder + _HEIR, dead)
         if session in _living(beside).get(folder, [])[:_MOST]:
             self._places[folder] = session  # a heartbeat beside it may have read too early
             return True
-        self._places.pop(folder, None)
+        self._drop(folder)
         if beside:
             self._store.delete([self._key(folder, session)])  # others were quicker
         else:
@@ -118,15 +116,15 @@ class Heirs:
 
     def key_without(self, folder: str, attempt: Attempt) -> str:
         """The key that has to go when this attempt waits no more; empty: none has."""
-        session = self._places.get(folder)
-        return (
-            self._key(folder, session) if session and self._line.is_alone(folder, attempt) else ""
-        )
+        session = self._places.get(folder, "")
+        is_last = session and self._line.is_alone(folder, attempt)
+        return self._key(folder, session) if is_last else ""
 
     def elected(self, folder: str, *, is_gone: bool) -> None:
         """One of ours leads; `is_gone`: with the same request our key was deleted."""
+        self._freed.pop(folder, None)
         if is_gone or not self._line.has(folder):
-            self._places.pop(folder, None)
+            self._drop(folder)
         if is_gone:
             self._line.wake(folder)  # who has come meanwhile, and may have seen the key
 
@@ -134,7 +132,7 @@ class Heirs:
         """One of ours, perhaps, does not wait there any more."""
         if folder in self._places and not self._line.has(folder):
             self._store.delete([self._key(folder, self._places[folder])])
-            self._places.pop(folder, None)
+            self._drop(folder)
             self._line.wake(folder)
         elif folder in self._freed:
             self._line.wake(folder)  # in place of the one that was woken
@@ -155,7 +153,7 @@ class Heirs:
             elif len(there) < _MOST:
                 self._line.wake(folder)
             else:
-                self._places.pop(folder, None)
+                self._drop(folder)
             if not leader.session:
                 free = folder, leader.index
                 self._unused[free] = known.get(free, now)
@@ -167,7 +165,7 @@ class Heirs:
             if session in there[_MOST:] or (session in there and not self._line.has(folder))
         ]
         for folder in [folder for folder in list(self._places) if not self._line.has(folder)]:
-            self._places.pop(folder, None)
+            self._drop(folder)
         if ours:  # a request that came late, or too many at once
             self._store.delete(ours)
 
@@ -198,9 +196,11 @@ class Heirs:
                 self._line.wake(folder)
             else:
                 again = min(again, left)
-        for folder in self._freed.keys() - self._places.keys():
-            self._freed.pop(folder, None)
         return again
+
+    def _drop(self, folder: str) -> None:
+        self._places.pop(folder, None)
+        self._freed.pop(folder, None)
 
     @staticmethod
     def _key(folder: str, session: str) -> str:

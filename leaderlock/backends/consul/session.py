@@ -57,8 +57,7 @@ class OurSession:
         """False: it has ended. It is not made anew here: what it carried is lost."""
         sent_at = self._settings.clock.now()
         lives = bool(session) and self._store.renew_session(session)
-        if lives:
-            self._proof = session, sent_at
+        self._proof = (session, sent_at) if lives else ("", 0.0)
         return lives
 
     def doubt(self) -> None:
