@@ -140,7 +140,7 @@ def test_a_heartbeat_is_two_requests_however_many_terms_it_renews(
     asked = []
     exchange = backend._store._http._exchange
 
-    def counted(method: str, target: str, body: bytes | None) -> Any:
+    def counted(method: str, target: str, body: bytes) -> Any:
         asked.append((method, target.split("?")[0].rpartition("/")[0]))
         return exchange(method, target, body)
 

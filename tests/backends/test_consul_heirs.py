@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -76,8 +77,9 @@ class Waiter:
         return self.backend._session.id
 
     def beat(self) -> None:
-        """One heartbeat of the core, and what it does when it is woken by it."""
+        """A heartbeat of the core, some time after the last one, and what it does when woken."""
         self.woken.clear()
+        self.backend._heirs._looked_at = -math.inf
         assert renewal(self.backend, self.attempt) is Renewal.RENEWED
         if self.woken.is_set():
             self.woken.clear()
@@ -131,7 +133,7 @@ def counted(backend: ConsulBackend, monkeypatch: pytest.MonkeyPatch) -> list[str
     asked: list[str] = []
     exchange = backend._store._http._exchange
 
-    def count(method: str, target: str, body: bytes | None) -> Any:
+    def count(method: str, target: str, body: bytes) -> Any:
         asked.append(f"{method} {target.split('?')[0]}")
         return exchange(method, target, body)
 
@@ -182,7 +184,10 @@ def test_a_heartbeat_of_those_who_wait_is_two_requests_however_many_they_are(
         must_wait(waiter, attempt)
     asked = counted(waiter, monkeypatch)
     assert set(waiter.renew(attempts).outcomes.values()) == {Renewal.RENEWED}
-    assert asked == [f"PUT /v1/session/renew/{waiter._session.id}", "GET /v1/kv/leaderlock/"]
+    renewed = f"PUT /v1/session/renew/{waiter._session.id}"
+    assert asked == [renewed, "GET /v1/kv/leaderlock/"]
+    waiter.renew(attempts)
+    assert asked[2:] == [renewed], "the heirs have just been looked after"
 
 
 # Who is an heir

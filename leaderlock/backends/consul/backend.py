@@ -121,24 +121,30 @@ class ConsulBackend(Backend):
         with self._store.deadline():
             session, sent_at = self._session.id, self.settings.clock.now()
             alive = self._session.renew(session)
-            # A server that was deposed may still renew; it cannot answer this reading.
-            entries = self._store.read_all(self._prefix) if alive or self._line.folders() else {}
+            waiting = {
+                a.attempt_id for a in attempts if self._line.has(self._folder(a.election), a)
+            }
+            leads = alive and len(waiting) < len(attempts)
+            entries: Mapping[str, Entry] = {}
+            if is_read := leads or self._heirs.is_look_due() or (waiting and not alive):
+                # A server that was deposed may still renew; it cannot answer this reading.
+                entries = self._store.read_all(self._prefix)
             outcomes = {}
             for attempt in attempts:
-                folder, claim = self._folder(attempt.election), self._locks.find(attempt)
-                entry = entries.get(folder + LEADER)
-                is_ours = entry and (entry.session, entry.attempt_id) == (
-                    session,
-                    attempt.attempt_id,
-                )
-                if (alive and is_ours) or self._line.has(folder, attempt):
+                claim, entry = self._locks.find(attempt), entries.get(self._key(attempt.election))
+                found = (entry.session, entry.attempt_id) if entry else None
+                is_ours = alive and found == (session, attempt.attempt_id)
+                if is_ours or attempt.attempt_id in waiting:
                     outcomes[attempt.attempt_id] = Renewal.RENEWED
                 elif claim and claim.session and not (alive and claim.session == session):
                     outcomes[attempt.attempt_id] = Renewal.SESSION_LOST
                 else:
                     outcomes[attempt.attempt_id] = Renewal.TAKEN
-            with contextlib.suppress(BackendUnavailable, BackendRefused):  # there is a next time
-                self._look_after(session if alive else "", entries)
+            if is_read:
+                with contextlib.suppress(
+                    BackendUnavailable, BackendRefused
+                ):  # there is a next time
+                    self._look_after(session if alive else "", entries)
         return Renewed(outcomes=outcomes, sent_at=sent_at)
 
     def release(self, attempt: Attempt) -> None:

@@ -76,7 +76,8 @@ class Heirs:
         """Begin as no heir; also in a forked child."""
         self._places: dict[str, str] = {}  # by folder: the session that may have its key there
         self._freed: dict[str, _Freed] = {}  # as the watcher sees it
-        self._unused: dict[tuple[str, int], float] = {}  # as the heartbeat sees it: free since
+        self._unused: dict[tuple[str, int], float] = {}  # as heartbeats see it: free since
+        self._looked_at = -math.inf
 
     def __bool__(self) -> bool:
         """Whether this client has something to look at."""
@@ -141,9 +142,15 @@ class Heirs:
         self._store.delete([self._key(*place) for place in self._places.items()])
         self.forget_all()
 
+    def is_look_due(self) -> bool:
+        """Whether a heartbeat has to look after the heirs: places may be free, or lost."""
+        waited, since = self._line.folders(), time.monotonic() - self._looked_at
+        return not waited <= self._places.keys() or bool(waited and since > self._longest_pause / 2)
+
     def look_after(self, entries: Entries) -> None:
-        """With each heartbeat: have those asked who can be an heir, or who are needed."""
+        """Have those asked who can be an heir, or who are needed. `entries`: all of them."""
         session, now = self._session.id, time.monotonic()
+        self._looked_at = now
         waited, heirs = self._line.folders(), _living(entries)
         known, self._unused = self._unused, {}
         for folder in waited:
