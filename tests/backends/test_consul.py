@@ -561,7 +561,7 @@ def test_what_could_not_be_released_is_given_back_with_a_heartbeat(
         win(backend, kept)
         given_up = an_attempt(election)
         win(backend, given_up)
-        proxy.hold()
+        proxy.reset()
         with pytest.raises(BackendUnavailable):
             backend.release(given_up)
         proxy.pass_on()

@@ -447,19 +447,19 @@ def test_an_old_note_does_not_hide_a_request_that_may_come_late(
 # Processes
 
 
+def has_heirs(server: ConsulServer, election: str, count: int) -> bool:
+    return len(Operator(server).heirs(election)) == count
+
+
 def test_a_hung_heir_costs_a_moment_and_a_killed_one_too(server: ConsulServer) -> None:
     election = new_election()
     with ExitStack() as stack:
-        peers: list[Peer] = []
-
-        def has_place() -> bool:
-            return len(Operator(server).heirs(election)) == len(peers) - 1
-
-        for _ in range(4):
-            peers.append(stack.enter_context(Peer(server.url, election, 10)))
-            eventually(has_place, "the first one leads, and each of the others is an heir")
-        leader, *peers = peers
+        leader = stack.enter_context(Peer(server.url, election, 10))
         leader.wait_for("elected")
+        peers: list[Peer] = []
+        for _ in range(3):
+            peers.append(stack.enter_context(Peer(server.url, election, 10)))
+            eventually(partial(has_heirs, server, election, len(peers)), "each one is an heir")
         hung, killed, heir = peers
         hung.pause()
         killed.kill()

@@ -21,10 +21,11 @@ from leaderlock.errors import BackendRefused, BackendUnavailable
 T = TypeVar("T")
 
 _CONSISTENT = [("consistent", "1")]
+_RECURSE = ("recurse", "1")
 _MOST_DELETIONS = 60  # Consul takes 64 operations in one transaction
 
 # In py-consul the classes stand beside Consul, in python-consul inside it.
-_API = consul.base if hasattr(consul.base, "KV") else consul.base.Consul
+_API = consul.base if hasattr(consul.base, "Session") else consul.base.Consul
 
 
 class _Verbs(consul.base.Consul):  # type: ignore[misc]
@@ -34,7 +35,6 @@ class _Verbs(consul.base.Consul):  # type: ignore[misc]
         self.http = http
         self.token = self.dc = None  # the transport adds them to every request
         self.consistency = "default"
-        self.kv = _API.KV(self)
         self.session = _API.Session(self)
 
 
@@ -135,12 +135,12 @@ class Connection:
 
     def read(self, key: str) -> Entry:
         """As a majority of the servers has it."""
-        _, found = self._get(key, consistency="consistent")
+        _, found = self._get(key, *_CONSISTENT)
         return found.get(key, Entry(key))
 
     def read_all(self, prefix: str) -> Mapping[str, Entry]:
         """The same for all keys that begin with `prefix`."""
-        _, found = self._get(prefix, recurse=True, consistency="consistent")
+        _, found = self._get(prefix, *_CONSISTENT, _RECURSE)
         return found
 
     def read_both(self, key: str, other: str) -> tuple[Entry, Entry]:
@@ -158,16 +158,13 @@ class Connection:
         self, prefix: str, index: int, wait: float
     ) -> tuple[int, Mapping[str, Entry]]:
         """What one server has, after the index has moved on, or `wait` seconds. A hint."""
-        return self._get(prefix, recurse=True, index=index or None, wait=_duration(wait))
+        since = [("index", str(index))] if index else []
+        return self._get(prefix, _RECURSE, *since, ("wait", _duration(wait)))
 
-    def _get(self, key: str, **options: Any) -> tuple[int, Mapping[str, Entry]]:
-        index, found = self._consul.kv.get(key, **options)
-        items = found if isinstance(found, list) else [] if found is None else [found]
-        try:
-            # The index is text; and python-consul takes any 404 for a key that does not exist.
-            return int(index), {item["Key"]: _entry(item) for item in items}
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise BackendUnavailable(f"not an answer of Consul: {error!r}") from error
+    def _get(self, key: str, *params: tuple[str, str]) -> tuple[int, Mapping[str, Entry]]:
+        """Not kv.get() of python-consul, which makes three copies of thousands of keys."""
+        answer: tuple[int, Mapping[str, Entry]] = self._http.get(_listed, f"/v1/kv/{key}", params)
+        return answer
 
     def write(
         self,
@@ -235,6 +232,13 @@ class Connection:
         return result
 
 
+def _listed(answer: Any) -> tuple[int, Mapping[str, Entry]]:
+    # With a 404 there are none; that of a gateway comes without an index.
+    index = int(answer.headers["X-Consul-Index"])
+    text = "[]" if answer.code == 404 else answer.body
+    return index, {entry.key: entry for entry in json.loads(text, object_hook=_entry)}
+
+
 def _deletions(keys: Sequence[str]) -> list[Mapping[str, object]]:
     return [{"Verb": "delete", "Key": key} for key in keys]
 
@@ -243,7 +247,7 @@ def _written(answer: Any, also_read: str) -> Written:
     errors, said = _errors(answer)
     if not errors:
         *others, changed = (result["KV"] for result in answer["Results"])
-        read = _read_along(others[-1]) if also_read else Entry("")
+        read = _entry(others[-1]) if also_read else Entry("")
         return Written(Outcome.DONE, int(changed["ModifyIndex"]), read)
     failed = {error["OpIndex"] for error in errors}
     if 0 in failed:
@@ -263,7 +267,7 @@ def _read_all_along(answer: Any) -> Mapping[str, Entry]:
     if errors and not any(word in said for word in ("lock", "session", "doesn't exist")):
         raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
     results = () if errors else answer["Results"] or ()
-    return {entry.key: entry for entry in (_read_along(result["KV"]) for result in results)}
+    return {entry.key: entry for entry in (_entry(result["KV"]) for result in results)}
 
 
 def _errors(answer: Any) -> tuple[Sequence[Mapping[str, Any]], str]:
@@ -275,16 +279,12 @@ def _errors(answer: Any) -> tuple[Sequence[Mapping[str, Any]], str]:
     return errors, said
 
 
-def _read_along(found: Mapping[str, Any]) -> Entry:
-    return _entry({**found, "Value": base64.b64decode(found["Value"] or "")})
-
-
 def _entry(found: Mapping[str, Any]) -> Entry:
     return Entry(
         key=found["Key"],
         index=found["ModifyIndex"],
         session=found.get("Session") or "",
-        value=found["Value"] or b"",
+        value=base64.b64decode(found["Value"] or ""),
         flags=found["Flags"],
     )
 
