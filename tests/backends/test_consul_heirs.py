@@ -125,7 +125,7 @@ def test_a_hand_over_costs_the_same_with_ten_candidates_and_with_a_hundred(
 ) -> None:
     few = requests_of_hand_overs(server, 10, 4)
     many = requests_of_hand_overs(server, 100, 4)
-    assert few <= 20 and many <= 20, f"{few} requests with 10 candidates, {many} with 100"
+    assert few <= 15 and many <= 15, f"{few} requests with 10 candidates, {many} with 100"
 
 
 def counted(backend: ConsulBackend, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -8,6 +8,8 @@ token is the ModifyIndex of the write that took the lock. A heartbeat renews the
 reads all keys by a majority of the servers: a term is proved by the key being held by our session
 and with our value, for a session alone says nothing of a key that was deleted or taken.
 
+Of all clients that wait, three are told when the lock is free: `Heirs`.
+
 Every write is a transaction that is bound to the index of the reading it follows from. So two
 attempts of one session cannot both lock a key, though to Consul they are the same (a lock taken
 again by its session succeeds); and what a server carries out after we have given up does nothing.
