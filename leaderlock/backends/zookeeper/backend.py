@@ -35,7 +35,7 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.wakes import Wakes
+from leaderlock.backends.wakes import Wakes, net
 from leaderlock.backends.zookeeper.connection import Connection, Talk
 from leaderlock.backends.zookeeper.nodes import Claim, Nodes
 from leaderlock.backends.zookeeper.place import Candidate, Place
@@ -69,7 +69,7 @@ class ZooKeeperBackend(Backend):
 
     def __init__(self, target: Target, settings: Settings) -> None:
         super().__init__(settings)
-        self._nodes = Nodes(target, settings.namespace)
+        self._nodes = Nodes(target, settings.namespace, settings.clock)
         self._connection = Connection(target, settings, self._on_news)
         self._forget()
 
@@ -94,19 +94,23 @@ class ZooKeeperBackend(Backend):
         with self._connection.talk() as talk:
             session, place = talk.session, self._places.enter(talk, attempt)
             for _ in range(_MOST_LOOKS):  # nodes may vanish while we look
-                ahead = self._nodes.line_up(talk, attempt, place)
-                if ahead is None:
+                line = self._nodes.line_up(talk, attempt, place)
+                if line is None:
                     continue
                 source = self._nodes.find_source(talk)  # who waits has to know it, too
-                if self._has_to_wait(talk, attempt, place, ahead):
-                    return Waiting()
+                if self._has_to_wait(talk, attempt, place, line.ahead):
+                    return Waiting(retry_after=net(session.ttl, len(self._wakes)))
                 if session.unheard_for(self.settings.clock.now()) > _MOST_UNHEARD * session.ttl:
                     # First, but not to be believed for long: after a pause of this process, say.
                     # What has just been asked will count at the next look.
                     return Waiting(retry_after=session.ttl / 8)
-                sent_at = self.settings.clock.now()
-                node = self._nodes.confirm(talk, attempt, place)
+                # Its creation proves a node as well as any other write.
+                sent_at, node = line.made_at, place.node
+                if sent_at is None:
+                    sent_at = self.settings.clock.now()
+                    node = self._nodes.confirm(talk, attempt, place)
                 if node is not None:
+                    place.leads = True
                     return Granted(
                         token=node.czxid,
                         source=source,
@@ -146,7 +150,7 @@ class ZooKeeperBackend(Backend):
 
     def leader(self, election: str) -> Reading:
         parent = self._nodes.parent(election)
-        watch = self._ring if parent in self._wakes.names() else None
+        watch = self._ring if parent in self._wakes else None
         with self._connection.talk() as talk:
             # The server that we talk to may be behind: it catches up first.
             talk.ask(talk.client.sync_async(parent))
@@ -185,7 +189,7 @@ class ZooKeeperBackend(Backend):
     # To lead
 
     def _has_to_wait(
-        self, talk: Talk, attempt: Attempt, place: Place, ahead: list[Candidate]
+        self, talk: Talk, attempt: Attempt, place: Place, ahead: Sequence[Candidate]
     ) -> bool:
         """Watch the nearest candidate in front, if there is any."""
         for candidate in reversed(ahead):

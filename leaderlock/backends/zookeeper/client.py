@@ -13,6 +13,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import select
 import socket
 import ssl
 from typing import Any, Protocol
@@ -75,12 +77,38 @@ def make_client(target: Target, settings: Settings, listener: Listener) -> Kazoo
 
 
 class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
-    """kazoo's threads, with connections that leave no socket behind when they fail."""
+    """kazoo without threads but that of its connection, which may as well call our quick wakes.
+
+    Connections that fail leave no socket behind.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None, patience: float) -> None:
         super().__init__()
         self._tls = tls
         self._patience = patience
+
+    def start(self) -> None:
+        """Start no workers: without them, kazoo calls what it would have them call."""
+
+    def dispatch_callback(self, callback: Any) -> None:
+        """A watch has fired."""
+        callback.func(*callback.args)
+
+    def select(self, rlist: Any, wlist: Any, xlist: Any, timeout: Any = None) -> Any:
+        """kazoo's takes a descriptor for every wait, and a good part of the time of a request."""
+        if not hasattr(select, "poll"):
+            return super().select(rlist, wlist, xlist, timeout)
+        poll = select.poll()
+        for end in rlist:
+            poll.register(end, select.POLLIN)
+        for end in wlist:
+            poll.register(end, select.POLLOUT)
+        ready = {fd for fd, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))}
+        return (
+            [end for end in rlist if end.fileno() in ready],
+            [end for end in wlist if end.fileno() in ready],
+            [],
+        )
 
     def create_connection(self, address: Any, hostname: Any = None, **_: object) -> socket.socket:
         # kazoo would try one server for a whole session timeout: then it is too late for another.

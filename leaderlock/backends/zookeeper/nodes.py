@@ -11,8 +11,8 @@ import contextlib
 import os
 import re
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple
 
 from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
 
@@ -21,21 +21,36 @@ from leaderlock.backends.layout import key_part, pack, unpack
 from leaderlock.backends.zookeeper.connection import Talk
 from leaderlock.backends.zookeeper.place import Candidate, Node, Place, queue_of
 from leaderlock.backends.zookeeper.target import Target
+from leaderlock.clock import Clock
 from leaderlock.errors import BackendUnavailable, ConfigurationError
 
 _SOURCE = "zookeeper:"
 _ID = re.compile(rb"[0-9a-f-]{8,40}")
 _MOST_CHECKS = 500  # in one transaction: a request has to be smaller than 1 MB
+_MOST_BYTES = 500_000  # of values in it
 
 Claim = tuple[Attempt, Place, Node]
 """An attempt that says that this node is its own."""
 
 
+class Line(NamedTuple):
+    """Where a node of ours stands.
+
+    Attributes:
+        ahead: those in front of it.
+        made_at: when its creation was asked for, if that is what has just been answered.
+    """
+
+    ahead: Sequence[Candidate]
+    made_at: float | None
+
+
 class Nodes:
     """The nodes of one namespace."""
 
-    def __init__(self, target: Target, namespace: str) -> None:
+    def __init__(self, target: Target, namespace: str, clock: Clock) -> None:
         self._acl = target.acl
+        self._clock = clock
         self._base = f"{target.root}/{key_part(namespace)}"
         if self._base == "/zookeeper":
             raise ConfigurationError(
@@ -49,25 +64,27 @@ class Nodes:
 
     # For candidates
 
-    def line_up(self, talk: Talk, attempt: Attempt, place: Place) -> list[Candidate] | None:
-        """Have one node in the queue. Returns those in front of it; None: look again."""
-        if place.node is None:
-            if place.unheard:  # it may be there already: let the server catch up
-                talk.ask(talk.client.sync_async(place.parent))
-            else:
-                self._create(talk, attempt, place)
-        queue = self.queue(talk, place.parent)
-        mine = [candidate for candidate in queue if candidate.attempt_id == place.attempt_id]
+    def line_up(self, talk: Talk, attempt: Attempt, place: Place) -> Line | None:
+        """Have one node in the queue, and see where it stands; None: look again."""
+        queue: list[Candidate] = []
+        made_at = None
+        if place.node is None and place.unheard:  # it may be there: let the server catch up
+            talk.ask(talk.client.sync_async(place.parent))
+        if place.node is not None or place.unheard:
+            queue = self.queue(talk, place.parent)
+        if not (mine := _of(place, queue)):
+            made_at = self._clock.now()
+            queue = self._create(talk, attempt, place)
+            mine = _of(place, queue)
         if not mine:
-            self._create(talk, attempt, place)
             return None
         if place.node is None or place.node.path != mine[0].path:
-            place.node = self._adopt(talk, place, mine[0])
+            made_at, place.node = None, self._adopt(talk, place, mine[0])
             if place.node is None:
                 return None
         for spare in mine[1:]:
             self.delete(talk, spare.path)
-        return queue[: queue.index(mine[0])]
+        return Line(queue[: queue.index(mine[0])], made_at)
 
     def confirm(self, talk: Talk, attempt: Attempt, place: Place) -> Node | None:
         """Write the own node: the proof that it is there, and that it is the one we made.
@@ -82,22 +99,24 @@ class Nodes:
             stat = talk.ask(talk.client.set_async(node.path, pack(attempt)))
         except NoNodeError:
             return None
-        if (stat.czxid, stat.ephemeralOwner) != (node.czxid, place.session.id):
-            return None
-        place.node = node._replace(version=stat.version)
-        return place.node
+        return _take_write(place, node, stat)
 
     def prove(self, talk: Talk, claims: Mapping[str, Claim]) -> dict[str, Renewal]:
-        """Ask whether all these nodes are there, by transactions of nothing but checks."""
+        """Ask whether all these nodes are there, by transactions of nothing but checks.
+
+        A leader's node that was never written since its creation is written, once: see `confirm`.
+        """
         outcomes: dict[str, Renewal] = {}
-        ids = list(claims)
-        chunks = [ids[i : i + _MOST_CHECKS] for i in range(0, len(ids), _MOST_CHECKS)]
-        checks = deque((chunk, _check(talk, claims, chunk)) for chunk in chunks)
+        checks = deque((chunk, _check(talk, claims, chunk)) for chunk in _chunks(claims))
         while checks:
             chunk, check = checks.popleft()
             answers = talk.ask(check)
-            if all(answer is True for answer in answers):
+            if not any(isinstance(answer, Exception) for answer in answers):
                 outcomes |= dict.fromkeys(chunk, Renewal.RENEWED)
+                for attempt_id, answer in zip(chunk, answers, strict=True):
+                    _, place, node = claims[attempt_id]
+                    if answer is not True and _take_write(place, node, answer) is None:
+                        outcomes[attempt_id] = Renewal.TAKEN
             elif len(chunk) > 1:
                 # One that fails undoes all, and only the first is told: ask for each by itself.
                 checks += [([one], _check(talk, claims, [one])) for one in chunk]
@@ -177,8 +196,11 @@ class Nodes:
     def owner(self, talk: Talk, candidate: Candidate, watch: Callable[[Any], None]) -> int:
         """The session of a candidate; `watch` is told when that one leaves. 0: it is not there."""
         try:
-            # Not `exists`, which leaves a watch behind on a node that has gone.
-            _, stat = talk.ask(talk.client.get_async(candidate.path, watch=watch))
+            # Not `exists`, which leaves a watch behind on a node that has gone; and not `get`,
+            # whose watch tells of writes, too. It has no children, and will not have any.
+            _, stat = talk.ask(
+                talk.client.get_children_async(candidate.path, watch=watch, include_data=True)
+            )
         except NoNodeError:
             return 0
         return int(stat.ephemeralOwner)  # 0, too, of a copy that somebody has restored
@@ -188,9 +210,16 @@ class Nodes:
         with contextlib.suppress(NoNodeError):
             talk.ask(talk.client.delete_async(path))
 
-    def _create(self, talk: Talk, attempt: Attempt, place: Place) -> None:
-        place.node = None
-        while place.node is None:
+    def _create(self, talk: Talk, attempt: Attempt, place: Place) -> list[Candidate]:
+        """Make a node, and list the queue with it.
+
+        Both requests are under way at once: those of a session are carried out in their order, and
+        the listing is at least as new as the node.
+        """
+        place.node, is_missing = None, False
+        while True:
+            if is_missing:
+                talk.client.create_async(place.parent, acl=self._acl)
             creation = talk.client.create_async(
                 place.stem,
                 pack(attempt),
@@ -200,13 +229,20 @@ class Nodes:
                 include_data=True,
             )
             place.unheard.append(creation)
+            listing = talk.client.get_children_async(place.parent)
             try:
                 path, stat = talk.ask(creation)
             except NoNodeError:
-                self._make(talk, place.parent)
+                if is_missing:  # those above it are, too
+                    self._make(talk, place.parent)
+                is_missing = True
+                place.unheard.remove(creation)
             else:
                 place.node = Node(path, stat.czxid, stat.version)
-            place.unheard.remove(creation)
+                place.unheard.remove(creation)
+                with contextlib.suppress(NoNodeError):  # deleted with all above it
+                    return queue_of(place.parent, talk.ask(listing))
+                return []
 
     def _make(self, talk: Talk, path: str) -> None:
         """Make a persistent node, and those above it as far as they are missing."""
@@ -232,9 +268,43 @@ class Nodes:
         return Node(candidate.path, stat.czxid, stat.version)
 
 
+def _of(place: Place, queue: Iterable[Candidate]) -> list[Candidate]:
+    return [candidate for candidate in queue if candidate.attempt_id == place.attempt_id]
+
+
+def _take_write(place: Place, node: Node, stat: Any) -> Node | None:
+    """The node of an answer to a write, if it is the one that we made."""
+    if (stat.czxid, stat.ephemeralOwner) != (node.czxid, place.session.id):
+        return None
+    place.node = node._replace(version=stat.version)
+    return place.node
+
+
+def _chunks(claims: Mapping[str, Claim]) -> Iterator[list[str]]:
+    """Those that go into one transaction."""
+    chunk: list[str] = []
+    size = 0
+    for attempt_id, (attempt, place, node) in claims.items():
+        own = len(attempt.payload) if _is_to_be_written(place, node) else 0
+        if len(chunk) == _MOST_CHECKS or size + own > _MOST_BYTES:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(attempt_id)
+        size += own
+    if chunk:
+        yield chunk
+
+
 def _check(talk: Talk, claims: Mapping[str, Claim], ids: Sequence[str]) -> Any:
     transaction = talk.client.transaction()
     for attempt_id in ids:
-        node = claims[attempt_id][2]
-        transaction.check(node.path, node.version)
+        attempt, place, node = claims[attempt_id]
+        if _is_to_be_written(place, node):
+            transaction.set_data(node.path, pack(attempt), node.version)
+        else:
+            transaction.check(node.path, node.version)
     return transaction.commit_async()
+
+
+def _is_to_be_written(place: Place, node: Node) -> bool:
+    return place.leads and node.version == 0
