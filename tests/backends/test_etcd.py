@@ -276,7 +276,8 @@ def test_a_term_begins_with_what_was_heard_not_long_before(own_etcd: EtcdServer)
     object.__setattr__(backend.settings, "clock", clock)
     names = iter("bcdefg")
 
-    def elect(waiting: Attempt | None = None) -> tuple[list[str], float]:
+    def elect(waiting: Attempt | None = None) -> tuple[list[str], Any]:
+        """The requests, and how old the proof is."""
         with asked() as requests:
             granted = backend.campaign(waiting or attempt_at(name := next(names), name))
         assert isinstance(granted, Granted) and granted.sent_at is not None

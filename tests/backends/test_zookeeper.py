@@ -161,7 +161,7 @@ def test_all_nodes_are_proved_by_one_request(make: MakeBackend) -> None:
 
     connection._submit = note
     backend.renew(attempts)
-    assert [type(request).__name__ for request in sent] == ["Transaction"]
+    assert [type(request).__name__ for request in sent] == ["Checks"]
 
 
 def test_the_first_heartbeat_of_many_fits_into_requests_that_servers_take(

@@ -16,8 +16,8 @@ from leaderlock.backends.base import Settings
 from leaderlock.backends.etcd.connection import CLOSED, LeaseExists, LeaseGone, Talk
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
-# How long ago, in request_timeouts, a lease may have been heard of that a term begins with. Three of
-# them fit into every belief.
+# How long ago, in request_timeouts, a lease may have been heard of that a term begins with. Three
+# of them fit into every belief.
 FOR_A_PLACE = 1.0  # which the heartbeats keep: the next one is as near as to any other term
 _FOR_A_NEW_ONE = 0.5  # the first heartbeat may be a whole interval away
 

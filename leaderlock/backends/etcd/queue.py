@@ -252,7 +252,7 @@ def _chunks(attempts: Sequence[Attempt]) -> Iterator[Sequence[Attempt]]:
 
 
 def _digest(answer: Any) -> bytes:
-    """Of all that a listing says of keys. Going through 10,000 of them takes a tenth of a second."""
+    """Of all that a listing says of keys. To go through 10,000 takes a tenth of a second."""
     answer.ClearField("header")
     return sha256(answer.SerializeToString()).digest()
 

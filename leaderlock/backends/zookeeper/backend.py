@@ -25,6 +25,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from kazoo.protocol.serialization import Sync
+
 from leaderlock.backends.base import (
     Attempt,
     Backend,
@@ -153,7 +155,7 @@ class ZooKeeperBackend(Backend):
         watch = self._ring if parent in self._wakes else None
         with self._connection.talk() as talk:
             # The server that we talk to may be behind: it catches up first.
-            talk.ask(talk.client.sync_async(parent))
+            talk.ask(Sync(parent))
             for candidate in self._nodes.queue(talk, parent, watch):
                 reading = self._nodes.read(talk, candidate)
                 if reading is not None:

@@ -22,7 +22,7 @@ from typing import Any, Protocol
 from kazoo.client import KazooClient
 from kazoo.exceptions import AuthFailedError, ConnectionDropped, SASLException
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
-from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
+from kazoo.protocol.connection import CLOSE_RESPONSE, STOP_CONNECTING, ConnectionHandler
 
 from leaderlock.backends.base import Settings
 from leaderlock.backends.zookeeper.target import Target
@@ -32,6 +32,8 @@ from leaderlock.clock import Clock
 _SILENT = logging.Logger("kazoo", logging.CRITICAL + 1)
 _LONGEST_BACKOFF = 1.0
 _SHORTEST_HANDSHAKE = 1.0
+_CHUNK = 65536
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Listener(Protocol):
@@ -86,6 +88,7 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
         super().__init__()
         self._tls = tls
         self._patience = patience
+        self._polled: tuple[list[int], list[int]] = [], []
 
     def start(self) -> None:
         """Start no workers: without them, kazoo calls what it would have them call."""
@@ -98,15 +101,19 @@ class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
         """kazoo's takes a descriptor for every wait, and a good part of the time of a request."""
         if not hasattr(select, "poll"):
             return super().select(rlist, wlist, xlist, timeout)
-        poll = select.poll()
-        for end in rlist:
-            poll.register(end, select.POLLIN)
-        for end in wlist:
-            poll.register(end, select.POLLOUT)
-        ready = {fd for fd, _ in poll.poll(None if timeout is None else math.ceil(timeout * 1000))}
+        readers = [end.fileno() for end in rlist]
+        writers = [end.fileno() for end in wlist]
+        if (readers, writers) != self._polled:
+            self._poll = select.poll()
+            for ends, event in ((readers, select.POLLIN), (writers, select.POLLOUT)):
+                for end in ends:
+                    self._poll.register(end, event)
+            self._polled = readers, writers
+        found = self._poll.poll(None if timeout is None else math.ceil(timeout * 1000))
+        ready = {end for end, _ in found}
         return (
-            [end for end in rlist if end.fileno() in ready],
-            [end for end in wlist if end.fileno() in ready],
+            [end for end, number in zip(rlist, readers, strict=True) if number in ready],
+            [end for end, number in zip(wlist, writers, strict=True) if number in ready],
             [],
         )
 
@@ -135,6 +142,8 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         self._clock = clock
         self._listener = listener
         self._sent: dict[int | None, float] = {}
+        self._ahead = b""  # read, and not asked for yet
+        self._reads_ahead = False
 
     def _expand_client_hosts(self) -> list[Any]:
         found: list[Any] = super()._expand_client_hosts()
@@ -156,6 +165,7 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
 
     def _connect(self, host: Any, hostip: Any, port: Any) -> tuple[float, float]:
         self._sent.clear()
+        self._ahead, self._reads_ahead = b"", False
         if self._listener.is_out_of_touch():
             # Servers hang up on who has seen more than they know. They may have lost their data,
             # and would never get to say that the session is none of theirs.
@@ -167,6 +177,7 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
             self._listener.failed(error)
             raise
         self._listener.connected(read_timeout * 1.5 / 1000, sent_at)  # kazoo takes two thirds
+        self._reads_ahead = True
         return read_timeout, connect_timeout
 
     def _invoke(self, timeout: float, request: Any, xid: Any = None) -> Any:
@@ -182,3 +193,40 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         if sent_at is not None:
             self._listener.acknowledged(sent_at)
         return answer
+
+    # kazoo waits before each time that it reads or writes, and reads each answer in two parts. Each
+    # of these calls gives other threads their turn, which may take 5 ms (sys.getswitchinterval).
+
+    def _read_socket(self, read_timeout: Any) -> Any:
+        """Take all answers that are here."""
+        answer = super()._read_socket(read_timeout)
+        while self._ahead and answer != CLOSE_RESPONSE:
+            answer = super()._read_socket(read_timeout)
+        return answer
+
+    def _read(self, length: int, timeout: Any) -> bytes:
+        with self._socket_error_handling():
+            while (missing := length - len(self._ahead)) > 0:
+                try:
+                    chunk = self._socket.recv(_CHUNK if self._reads_ahead else missing)
+                except _NOT_YET:
+                    self._wait([self._socket], [], timeout)
+                    continue
+                if not chunk:
+                    raise ConnectionDropped("socket connection broken")
+                self._ahead += chunk
+        found, self._ahead = self._ahead[:length], self._ahead[length:]
+        return found
+
+    def _write(self, msg: Any, timeout: Any) -> None:
+        left = memoryview(msg)
+        with self._socket_error_handling():
+            while left:
+                try:
+                    left = left[self._socket.send(left) :]
+                except _NOT_YET:
+                    self._wait([], [self._socket], timeout)
+
+    def _wait(self, rlist: list[Any], wlist: list[Any], timeout: Any) -> None:
+        if not any(self.handler.select(rlist, wlist, [], timeout)):
+            raise KazooTimeoutError("no answer in time")

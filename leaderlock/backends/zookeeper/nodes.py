@@ -15,17 +15,37 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from kazoo.exceptions import BadVersionError, NodeExistsError, NoNodeError
+from kazoo.protocol.serialization import (
+    Create,
+    Create2,
+    Delete,
+    Exists,
+    GetChildren,
+    GetChildren2,
+    GetData,
+    SetData,
+    Sync,
+)
 
 from leaderlock.backends.base import Attempt, Reading, Renewal
 from leaderlock.backends.layout import key_part, pack, unpack
 from leaderlock.backends.zookeeper.connection import Talk
 from leaderlock.backends.zookeeper.place import Candidate, Node, Place, queue_of
+from leaderlock.backends.zookeeper.requests import (
+    EPHEMERAL_SEQUENTIAL,
+    Answer,
+    Checks,
+    check,
+    write,
+)
 from leaderlock.backends.zookeeper.target import Target
 from leaderlock.clock import Clock
 from leaderlock.errors import BackendUnavailable, ConfigurationError
 
 _SOURCE = "zookeeper:"
 _ID = re.compile(rb"[0-9a-f-]{8,40}")
+_ANY = -1  # version
+_PERSISTENT = 0
 _MOST_CHECKS = 500  # in one transaction: a request has to be smaller than 1 MB
 _MOST_BYTES = 500_000  # of values in it
 
@@ -69,7 +89,7 @@ class Nodes:
         queue: list[Candidate] = []
         made_at = None
         if place.node is None and place.unheard:  # it may be there: let the server catch up
-            talk.ask(talk.client.sync_async(place.parent))
+            talk.ask(Sync(place.parent))
         if place.node is not None or place.unheard:
             queue = self.queue(talk, place.parent)
         if not (mine := _of(place, queue)):
@@ -96,7 +116,7 @@ class Nodes:
         if node is None:
             return None
         try:
-            stat = talk.ask(talk.client.set_async(node.path, pack(attempt)))
+            stat = talk.ask(SetData(node.path, pack(attempt), _ANY))
         except NoNodeError:
             return None
         return _take_write(place, node, stat)
@@ -109,13 +129,13 @@ class Nodes:
         outcomes: dict[str, Renewal] = {}
         checks = deque((chunk, _check(talk, claims, chunk)) for chunk in _chunks(claims))
         while checks:
-            chunk, check = checks.popleft()
-            answers = talk.ask(check)
-            if not any(isinstance(answer, Exception) for answer in answers):
+            chunk, answer = checks.popleft()
+            answers = talk.wait(answer)
+            if not any(isinstance(each, Exception) for each in answers):
                 outcomes |= dict.fromkeys(chunk, Renewal.RENEWED)
-                for attempt_id, answer in zip(chunk, answers, strict=True):
+                for attempt_id, stat in zip(chunk, answers, strict=True):
                     _, place, node = claims[attempt_id]
-                    if answer is not True and _take_write(place, node, answer) is None:
+                    if stat is not True and _take_write(place, node, stat) is None:
                         outcomes[attempt_id] = Renewal.TAKEN
             elif len(chunk) > 1:
                 # One that fails undoes all, and only the first is told: ask for each by itself.
@@ -143,7 +163,7 @@ class Nodes:
             if place.node is not None:
                 self.delete(talk, place.node.path)
             return
-        talk.ask(talk.client.sync_async(place.parent))
+        talk.ask(Sync(place.parent))
         for candidate in self.queue(talk, place.parent):
             if candidate.attempt_id == place.attempt_id:
                 self.delete(talk, candidate.path)
@@ -156,7 +176,7 @@ class Nodes:
         """
         if not self._source:
             try:
-                value, stat = talk.ask(talk.client.get_async(self._base))
+                value, stat = talk.ask(GetData(self._base, None))
             except NoNodeError:
                 return ""
             own = value.decode() if _ID.fullmatch(value) else f"{stat.czxid:x}-{stat.ctime:x}"
@@ -171,17 +191,17 @@ class Nodes:
         """Who stands in an election's queue; `watch` is told of the next change."""
         while True:
             try:
-                children = talk.ask(talk.client.get_children_async(parent, watch=watch))
+                children = talk.ask(GetChildren(parent, watch))
                 return queue_of(parent, children)
             except NoNodeError:
-                exists = watch and talk.ask(talk.client.exists_async(parent, watch=watch))
+                exists = watch and talk.ask(Exists(parent, watch))
                 if not exists:
                     return []
 
     def read(self, talk: Talk, candidate: Candidate) -> Reading | None:
         """What a candidate shows; None: it is not there any more, or is none."""
         try:
-            value, stat = talk.ask(talk.client.get_async(candidate.path))
+            value, stat = talk.ask(GetData(candidate.path, None))
         except NoNodeError:
             return None
         if not stat.ephemeralOwner:
@@ -198,9 +218,7 @@ class Nodes:
         try:
             # Not `exists`, which leaves a watch behind on a node that has gone; and not `get`,
             # whose watch tells of writes, too. It has no children, and will not have any.
-            _, stat = talk.ask(
-                talk.client.get_children_async(candidate.path, watch=watch, include_data=True)
-            )
+            _, stat = talk.ask(GetChildren2(candidate.path, watch))
         except NoNodeError:
             return 0
         return int(stat.ephemeralOwner)  # 0, too, of a copy that somebody has restored
@@ -208,7 +226,7 @@ class Nodes:
     def delete(self, talk: Talk, path: str) -> None:
         """Delete a node, if it is there."""
         with contextlib.suppress(NoNodeError):
-            talk.ask(talk.client.delete_async(path))
+            talk.ask(Delete(path, _ANY))
 
     def _create(self, talk: Talk, attempt: Attempt, place: Place) -> list[Candidate]:
         """Make a node, and list the queue with it.
@@ -219,19 +237,14 @@ class Nodes:
         place.node, is_missing = None, False
         while True:
             if is_missing:
-                talk.client.create_async(place.parent, acl=self._acl)
-            creation = talk.client.create_async(
-                place.stem,
-                pack(attempt),
-                acl=self._acl,
-                ephemeral=True,
-                sequence=True,
-                include_data=True,
+                talk.send(Create(place.parent, b"", self._acl, _PERSISTENT))
+            creation = talk.send(
+                Create2(place.stem, pack(attempt), self._acl, EPHEMERAL_SEQUENTIAL)
             )
             place.unheard.append(creation)
-            listing = talk.client.get_children_async(place.parent)
+            listing = talk.send(GetChildren(place.parent, None))
             try:
-                path, stat = talk.ask(creation)
+                path, stat = talk.wait(creation)
             except NoNodeError:
                 if is_missing:  # those above it are, too
                     self._make(talk, place.parent)
@@ -241,7 +254,7 @@ class Nodes:
                 place.node = Node(path, stat.czxid, stat.version)
                 place.unheard.remove(creation)
                 with contextlib.suppress(NoNodeError):  # deleted with all above it
-                    return queue_of(place.parent, talk.ask(listing))
+                    return queue_of(place.parent, talk.wait(listing))
                 return []
 
     def _make(self, talk: Talk, path: str) -> None:
@@ -249,7 +262,7 @@ class Nodes:
         source = self._source.removeprefix(_SOURCE) or os.urandom(8).hex()
         value = source.encode() if path == self._base else b""
         try:
-            talk.ask(talk.client.create_async(path, value, acl=self._acl))
+            talk.ask(Create(path, value, self._acl, _PERSISTENT))
         except NoNodeError:
             self._make(talk, path.rpartition("/")[0])
             self._make(talk, path)
@@ -259,7 +272,7 @@ class Nodes:
     def _adopt(self, talk: Talk, place: Place, candidate: Candidate) -> Node | None:
         """Take a node whose creation was not heard of for the attempt's own, if it is."""
         try:
-            _, stat = talk.ask(talk.client.get_async(candidate.path))
+            _, stat = talk.ask(GetData(candidate.path, None))
         except NoNodeError:
             return None
         if stat.ephemeralOwner != place.session.id:  # of a session that we have given up
@@ -295,15 +308,17 @@ def _chunks(claims: Mapping[str, Claim]) -> Iterator[list[str]]:
         yield chunk
 
 
-def _check(talk: Talk, claims: Mapping[str, Claim], ids: Sequence[str]) -> Any:
-    transaction = talk.client.transaction()
-    for attempt_id in ids:
-        attempt, place, node = claims[attempt_id]
-        if _is_to_be_written(place, node):
-            transaction.set_data(node.path, pack(attempt), node.version)
-        else:
-            transaction.check(node.path, node.version)
-    return transaction.commit_async()
+def _check(talk: Talk, claims: Mapping[str, Claim], ids: Sequence[str]) -> Answer:
+    return talk.send(
+        Checks(
+            [
+                write(node.path, pack(attempt), node.version)
+                if _is_to_be_written(place, node)
+                else check(node.path, node.version)
+                for attempt, place, node in map(claims.__getitem__, ids)
+            ]
+        )
+    )
 
 
 def _is_to_be_written(place: Place, node: Node) -> bool:
