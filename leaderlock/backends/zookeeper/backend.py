@@ -106,19 +106,13 @@ class ZooKeeperBackend(Backend):
                     # First, but not to be believed for long: after a pause of this process, say.
                     # What has just been asked will count at the next look.
                     return Waiting(retry_after=session.ttl / 8)
-                # Its creation proves a node as well as any other write.
-                sent_at, node = line.made_at, place.node
-                if sent_at is None:
-                    sent_at = self.settings.clock.now()
-                    node = self._nodes.confirm(talk, attempt, place)
-                if node is not None:
-                    place.leads = True
-                    return Granted(
-                        token=node.czxid,
-                        source=source,
-                        ttl=session.ttl,
-                        sent_at=session.proved_at(sent_at),
-                    )
+                place.leads = True
+                return Granted(
+                    token=line.node.czxid,
+                    source=source,
+                    ttl=session.ttl,
+                    sent_at=session.proved_at(line.proved_at),
+                )
         raise BackendUnavailable(f"somebody keeps deleting the nodes below {place.parent}")
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:

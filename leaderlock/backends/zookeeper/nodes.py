@@ -54,15 +54,17 @@ Claim = tuple[Attempt, Place, Node]
 
 
 class Line(NamedTuple):
-    """Where a node of ours stands.
+    """Where a place stands.
 
     Attributes:
+        node: its own.
         ahead: those in front of it.
-        made_at: when its creation was asked for, if that is what has just been answered.
+        proved_at: when the write was asked for that has just proved it.
     """
 
+    node: Node
     ahead: Sequence[Candidate]
-    made_at: float | None
+    proved_at: float
 
 
 class Nodes:
@@ -77,6 +79,7 @@ class Nodes:
                 "namespace='zookeeper' is ZooKeeper's own: take another, or a path in the URL"
             )
         self._source = ""
+        self._is_first = False  # the last candidate of an election that nobody had entered before
 
     def parent(self, election: str) -> str:
         """The election's node."""
@@ -85,26 +88,33 @@ class Nodes:
     # For candidates
 
     def line_up(self, talk: Talk, attempt: Attempt, place: Place) -> Line | None:
-        """Have one node in the queue, and see where it stands; None: look again."""
-        queue: list[Candidate] = []
-        made_at = None
-        if place.node is None and place.unheard:  # it may be there: let the server catch up
-            talk.ask(Sync(place.parent))
-        if place.node is not None or place.unheard:
+        """Have one node in the queue, and see where it stands; None: look again.
+
+        A write proves the node, its creation as well as any other, and a listing that was asked
+        for with it shows who stands in front: the requests of a session are carried out in their
+        order, so that it is at least as new.
+        """
+        sent_at, queue = self._clock.now(), list[Candidate]()
+        if place.node is not None:
+            written = talk.send(_writing(attempt, place.node))
             queue = self.queue(talk, place.parent)
-        if not (mine := _of(place, queue)):
-            made_at = self._clock.now()
+            place.node = self._take_write(talk, place, written)
+        elif place.unheard:  # it may be there: let the server catch up
+            talk.ask(Sync(place.parent))
+            queue = self.queue(talk, place.parent)
+        if not _of(place, queue):
+            sent_at = self._clock.now()
             queue = self._create(talk, attempt, place)
-            mine = _of(place, queue)
-        if not mine:
-            return None
-        if place.node is None or place.node.path != mine[0].path:
-            made_at, place.node = None, self._adopt(talk, place, mine[0])
-            if place.node is None:
+        match _of(place, queue):
+            case []:
                 return None
-        for spare in mine[1:]:
-            self.delete(talk, spare.path)
-        return Line(queue[: queue.index(mine[0])], made_at)
+            case [first, *spares] if place.node is not None and place.node.path == first.path:
+                for spare in spares:
+                    self.delete(talk, spare.path)
+                return Line(place.node, queue[: queue.index(first)], sent_at)
+            case [first, *_]:
+                place.node = self._adopt(talk, place, first)
+        return None
 
     def confirm(self, talk: Talk, attempt: Attempt, place: Place) -> Node | None:
         """Write the own node: the proof that it is there, and that it is the one we made.
@@ -112,14 +122,12 @@ class Nodes:
         A node that somebody has deleted and made again has the version 0; this one has a higher
         one from now on, and that is what the heartbeats check.
         """
-        node = place.node
-        if node is None:
+        if (node := place.node) is None:
             return None
-        try:
-            stat = talk.ask(SetData(node.path, pack(attempt), _ANY))
-        except NoNodeError:
-            return None
-        return _take_write(place, node, stat)
+        written = self._take_write(talk, place, talk.send(_writing(attempt, node)))
+        if written is not None and place.node is node:  # otherwise a campaign has replaced it
+            place.node = written
+        return written
 
     def prove(self, talk: Talk, claims: Mapping[str, Claim]) -> dict[str, Renewal]:
         """Ask whether all these nodes are there, by transactions of nothing but checks.
@@ -135,8 +143,12 @@ class Nodes:
                 outcomes |= dict.fromkeys(chunk, Renewal.RENEWED)
                 for attempt_id, stat in zip(chunk, answers, strict=True):
                     _, place, node = claims[attempt_id]
-                    if stat is not True and _take_write(place, node, stat) is None:
+                    if stat is True:
+                        continue
+                    if not _is_of(stat, place, node):
                         outcomes[attempt_id] = Renewal.TAKEN
+                    elif place.node is node:
+                        place.node = node._replace(version=stat.version)
             elif len(chunk) > 1:
                 # One that fails undoes all, and only the first is told: ask for each by itself.
                 checks += [([one], _check(talk, claims, [one])) for one in chunk]
@@ -234,10 +246,9 @@ class Nodes:
         Both requests are under way at once: those of a session are carried out in their order, and
         the listing is at least as new as the node.
         """
-        place.node, is_missing = None, False
+        place.node = None
         while True:
-            if is_missing:
-                talk.send(Create(place.parent, b"", self._acl, _PERSISTENT))
+            making = self._make_with(talk, place.parent)
             creation = talk.send(
                 Create2(place.stem, pack(attempt), self._acl, EPHEMERAL_SEQUENTIAL)
             )
@@ -246,16 +257,33 @@ class Nodes:
             try:
                 path, stat = talk.wait(creation)
             except NoNodeError:
-                if is_missing:  # those above it are, too
+                if making is not None:  # those above it are missing, too
                     self._make(talk, place.parent)
-                is_missing = True
+                self._is_first = True
                 place.unheard.remove(creation)
             else:
+                self._is_first = making is not None and making.succeeded
                 place.node = Node(path, stat.czxid, stat.version)
                 place.unheard.remove(creation)
                 with contextlib.suppress(NoNodeError):  # deleted with all above it
                     return queue_of(place.parent, talk.wait(listing))
                 return []
+
+    def _take_write(self, talk: Talk, place: Place, written: Answer) -> Node | None:
+        """The place's node as it has been written; None: it is not there, or is not that one."""
+        node = place.node
+        try:
+            stat = talk.wait(written)
+        except NoNodeError:
+            return None
+        return node._replace(version=stat.version) if node and _is_of(stat, place, node) else None
+
+    def _make_with(self, talk: Talk, parent: str) -> Answer | None:
+        """Have an election's node made, too, if that of the last one was missing.
+
+        Where thousands of elections are begun, all are; otherwise it would be a write for nothing.
+        """
+        return talk.send(Create(parent, b"", self._acl, _PERSISTENT)) if self._is_first else None
 
     def _make(self, talk: Talk, path: str) -> None:
         """Make a persistent node, and those above it as far as they are missing."""
@@ -285,12 +313,13 @@ def _of(place: Place, queue: Iterable[Candidate]) -> list[Candidate]:
     return [candidate for candidate in queue if candidate.attempt_id == place.attempt_id]
 
 
-def _take_write(place: Place, node: Node, stat: Any) -> Node | None:
-    """The node of an answer to a write, if it is the one that we made."""
-    if (stat.czxid, stat.ephemeralOwner) != (node.czxid, place.session.id):
-        return None
-    place.node = node._replace(version=stat.version)
-    return place.node
+def _writing(attempt: Attempt, node: Node) -> SetData:
+    return SetData(node.path, pack(attempt), _ANY)
+
+
+def _is_of(stat: Any, place: Place, node: Node) -> bool:
+    """Whether that is the node that we have made."""
+    return bool((stat.czxid, stat.ephemeralOwner) == (node.czxid, place.session.id))
 
 
 def _chunks(claims: Mapping[str, Claim]) -> Iterator[list[str]]:

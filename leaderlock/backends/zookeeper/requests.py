@@ -40,6 +40,11 @@ class Answer:
         """Whether it is there."""
         return self._is_there
 
+    @property
+    def succeeded(self) -> bool:
+        """Whether it is there, and is a value."""
+        return self._is_there and self._exception is None
+
     def get(self, timeout: float) -> Any:
         """Wait for it.
 
