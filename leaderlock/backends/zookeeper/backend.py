@@ -8,10 +8,11 @@ in front of theirs and nothing else. The token is the czxid of the own node: tra
 numbered for the whole ensemble, and never twice. It rises over the deletion of any node, and
 over a restart of all servers.
 
-What proves a term is a write: one transaction of nothing but checks that the own nodes are there,
-for all of them at once. Neither pings nor readings nor the state of the connection do: a server
-that is cut off from the others answers those for seconds after the ensemble has ended the session
-and let another in. See `Proofs` for how little even a write proves.
+What proves a term is a write: the creation of the own node, or another write of it after a wait;
+then one transaction of nothing but checks that the own nodes are there, for all of them at once.
+Neither pings nor readings nor the state of the connection do: a server that is cut off from the
+others answers those for seconds after the ensemble has ended the session and let another in. See
+`Proofs` for how little even a write proves.
 
 What it does not promise:
 
