@@ -1,0 +1,153 @@
+"""What the pages list is what the code has: options, figures, exceptions, log lines, names."""
+
+from __future__ import annotations
+
+import ast
+import inspect
+import re
+from dataclasses import MISSING, fields
+
+import pytest
+
+import leaderlock
+from leaderlock import LeaderElector, aio, config, errors, fencing, registry, testing
+from leaderlock.telemetry import events
+from leaderlock.telemetry.events import Event
+from leaderlock.timing import Timing
+from tests.elector.tools import ROOT
+from tests.unit.test_house_rules import PACKAGE
+
+DOCS = ROOT / "docs"
+STORES = ["zookeeper", "etcd", "consul", "redis", "sqlite", "memory"]
+NO_DEFAULT = {"election", "candidate_id"}  # the one has to be given, the other is made up
+EXAMPLES = {"sqlite": "sqlite:///tmp/election.db", "memory": "memory://"}
+
+
+def read(page: str) -> str:
+    return (DOCS / page).read_text(encoding="utf-8")
+
+
+def rows(page: str) -> dict[str, list[str]]:
+    """The rows of all tables of a page, by the names in backticks in their first cell."""
+    found = {}
+    for line in re.findall(r"^\| (`.+) \|$", read(page), re.MULTILINE):
+        first, *cells = map(str.strip, line.split("|"))
+        for name in re.findall(r"`([^`]+)`", first):
+            found[name] = cells
+    return found
+
+
+# Configuration
+
+
+def test_the_page_lists_the_keys_of_the_configuration() -> None:
+    assert set(rows("configuration.md")) == {*config._IDENTITY, *config._COMMON}
+
+
+@pytest.mark.parametrize("key", [*config._IDENTITY, *config._COMMON])
+def test_a_key_has_its_variable_its_default_and_a_meaning(key: str) -> None:
+    variable, default, meaning = rows("configuration.md")[key]
+    assert variable.startswith(f"`{config.ENV_PREFIX}{key.upper()}`")
+    assert meaning
+    (found,) = [
+        field.default
+        for owner in (config.Config, Timing)
+        for field in fields(owner)
+        if field.name == key and field.default is not MISSING
+    ] or [None]
+    if found is not None and key not in NO_DEFAULT:
+        assert default.strip("`") == (f"{found:g}" if isinstance(found, float) else str(found))
+
+
+@pytest.mark.parametrize("store", STORES)
+def test_the_page_of_a_store_names_its_options(store: str) -> None:
+    for option in registry.find_backend(store).options:
+        assert re.search(rf"\b{option}\b", read(f"stores/{store}.md")), option
+
+
+def test_the_page_of_all_stores_names_every_scheme() -> None:
+    named = set(re.findall(r"`([a-z+]+)://`", read("stores/index.md")))
+    assert named == set(registry._BUILT_IN)
+
+
+def test_the_bounds_of_a_fail_over_are_those_that_the_timing_tells() -> None:
+    (line,) = re.findall(r"^\| at the latest.*$", read("choose-a-store.md"), re.MULTILINE)
+    said = re.findall(r"\| ([\d.]+) s(?= \|)", line)
+    timings = [
+        LeaderElector(EXAMPLES.get(store, f"{store}://127.0.0.1"), "e").timing for store in STORES
+    ]
+    assert said == [f"{timing.worst_case_failover:.1f}" for timing in timings]
+
+
+# Errors and log lines
+
+
+def exceptions() -> list[str]:
+    return [
+        name
+        for name, thing in vars(errors).items()
+        if inspect.isclass(thing) and issubclass(thing, errors.LeaderLockError)
+    ]
+
+
+def test_every_exception_is_explained() -> None:
+    explained = rows("errors.md")
+    for name in exceptions():
+        assert len(explained[name]) == 2 and all(explained[name]), name
+
+
+def test_every_event_is_named_with_its_log_line() -> None:
+    explained = rows("errors.md")
+    for name, thing in vars(events).items():
+        if inspect.isclass(thing) and issubclass(thing, Event) and thing is not Event:
+            assert f"`{thing.name}`" in explained[name][0], name
+
+
+def log_lines() -> set[str]:
+    """The names that the package logs: the first word of what is logged, or of an event."""
+    texts = {
+        node.value.split()[0]
+        for path in PACKAGE.rglob("*.py")
+        if "testing" not in path.parts
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Constant)
+        and isinstance(node.value, str)
+        and re.match(r"leaderlock\.[a-z_]+(?: [a-z-]+=|$)", node.value)
+    }
+    modules = {
+        f"leaderlock.{name}" for name in [*(p.stem for p in PACKAGE.iterdir()), "token", "event"]
+    }
+    return texts - modules
+
+
+def test_every_log_line_is_explained() -> None:
+    explained = {name for name in rows("errors.md") if name.startswith("leaderlock.")}
+    told_only = {"leaderlock.leader_changed"}
+    assert explained == log_lines() - told_only
+
+
+# Reference
+
+
+def public_names() -> list[str]:
+    names = [name for name in leaderlock.__all__ if not name.startswith("_")]
+    names += [f"aio.{name}" for name in aio.__all__]
+    names += [f"fencing.{name}" for name in fencing.__all__]
+    told = (thing for thing in vars(testing).values() if inspect.isclass(thing))
+    return names + [
+        f"testing.{thing.__name__}" for thing in told if thing.__module__.startswith("leaderlock.")
+    ]
+
+
+@pytest.mark.parametrize("name", public_names())
+def test_every_public_name_is_in_the_reference(name: str) -> None:
+    pages = [page.read_text(encoding="utf-8") for page in DOCS.rglob("*.md")]
+    shown = {
+        target for page in pages for target in re.findall(r"^::: ([\w.]+)", page, re.MULTILINE)
+    }
+    package, _, short = name.rpartition(".")
+    home = (
+        leaderlock if not package else {"aio": aio, "fencing": fencing, "testing": testing}[package]
+    )
+    module = getattr(home, short).__module__
+    assert shown & {f"{module}.{short}", module, f"leaderlock.{name}"}, f"{module}.{short}"
