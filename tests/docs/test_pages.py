@@ -3,20 +3,29 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import re
+import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import yaml  # type: ignore[import-untyped]
 
 from tests.docs.test_snippets import PAGES, ROOT
 
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 LONGEST_PAGE = 2600  # words: a quarter of an hour
 
-# Run (test_snippets.py), read from a file by mkdocs, or nothing that could be run.
+# Run (test_snippets.py), parsed (below), read from a file by mkdocs, or nothing that could be run.
 FENCES = re.compile(
-    r'python(?: title="[^"]+")?|toml|text|py|\{ \.py title="[\w.]+" \}',
+    r'python(?: title="[^"]+")?|py|toml|json|yaml|text|console|\{ \.py title="[\w.]+" \}',
 )
+PARSERS: dict[str, Callable[[str], object]] = {
+    "json": json.loads,
+    "toml": tomllib.loads,
+    "yaml": yaml.safe_load,
+}
 COPIES = "".join(
     path.read_text(encoding="utf-8")
     for folder in ("tests", "examples")
@@ -39,6 +48,8 @@ def test_every_block_of_a_page_is_of_a_kind_that_is_checked(page: Path) -> None:
         assert FENCES.fullmatch(language.strip()), f"```{language} is checked by nothing"
         if "title=" in language and language.startswith("{"):
             assert code.startswith('--8<-- "'), f"{language}: neither run nor read from a file"
+        if parse := PARSERS.get(language):
+            parse(code)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
@@ -56,6 +67,15 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
         assert re.search(rf"^{target}:", MAKEFILE, re.MULTILINE), f"make {target}"
     for module in re.findall(r"python -m ([\w.]+)", text):
         assert importlib.util.find_spec(module), f"python -m {module}"
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/billing/README.md"]
+)
+def test_the_links_of_a_page_that_is_not_part_of_the_site_lead_somewhere(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for target in re.findall(r"\]\((?!https?:)([^)#]+)", text):
+        assert (ROOT / page).parent.joinpath(target).exists(), target
 
 
 @pytest.mark.parametrize("page", PAGES, ids=name_of)
