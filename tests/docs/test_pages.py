@@ -19,7 +19,7 @@ LONGEST_PAGE = 2600  # words: a quarter of an hour
 
 # Run (test_snippets.py), parsed (below), read from a file by mkdocs, or nothing that could be run.
 FENCES = re.compile(
-    r'python(?: title="[^"]+")?|py|toml|json|yaml|text|console|\{ \.py title="[\w.]+" \}',
+    r'python(?: title="[^"]+")?|py|toml|json|yaml|text|sh|\{ \.py title="[\w.]+" \}',
 )
 PARSERS: dict[str, Callable[[str], object]] = {
     "json": json.loads,
