@@ -141,9 +141,9 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
                 # Not connection.request(), which sends the body in a packet of its own.
                 connection.sock.sendall(self._head(connection, method, target, body) + body)
                 hurried: Any = _Hurried(connection.sock, self.time_left)
-                answer = http.client.HTTPResponse(hurried)
-                answer.begin()
-                text = answer.read().decode("utf-8", "replace")
+                with http.client.HTTPResponse(hurried) as answer:
+                    answer.begin()
+                    text = answer.read().decode("utf-8", "replace")
             except BaseException:
                 self._drop(connection)
                 raise
