@@ -55,17 +55,17 @@ def open_store(backend: str) -> Iterator[Store]:
                 started(redis := RedisServer(settings={"appendfsync": "everysec"}))
                 # No restart to sit out: that would be a whole lease before the first election.
                 url = f"{redis.url}?quarantine=false"
-                yield Store(url, lambda: _redis(redis), redis.kill)
+                yield Store(url, lambda: redis_requests(redis), redis.kill)
             case "etcd":
                 started(etcd := EtcdServer())
-                yield Store(etcd.url, lambda: _etcd(etcd), etcd.kill)
+                yield Store(etcd.url, lambda: etcd_requests(etcd), etcd.kill)
             case "zookeeper":
                 started(zookeeper := ZooKeeperServer())
-                yield Store(zookeeper.url, lambda: _zookeeper(zookeeper), zookeeper.kill)
+                yield Store(zookeeper.url, lambda: zookeeper_requests(zookeeper), zookeeper.kill)
             case "consul":
                 telemetry = {"prometheus_retention_time": "1h", "disable_hostname": True}
                 started(consul := ConsulServer(settings={"telemetry": telemetry}))
-                yield Store(consul.url, lambda: _consul(consul), consul.kill)
+                yield Store(consul.url, lambda: consul_requests(consul), consul.kill)
             case _:
                 raise typer.BadParameter(f"no store is called {backend}")
 
@@ -81,7 +81,7 @@ def told(counts: Count) -> str:
     return ", ".join(f"{kind} {count:g}" for kind, count in sorted(counts.items()))
 
 
-def _redis(server: RedisServer) -> Count:
+def redis_requests(server: RedisServer) -> Count:
     found = {}
     for line in str(server.call("INFO", "commandstats")).splitlines():
         name, _, value = line.removeprefix("cmdstat_").partition(":")
@@ -90,7 +90,7 @@ def _redis(server: RedisServer) -> Count:
     return found
 
 
-def _etcd(server: EtcdServer) -> Count:
+def etcd_requests(server: EtcdServer) -> Count:
     """Requests by method; those within streams, too."""
     found: Counter[str] = Counter()
     for line in _page(server, "/metrics").splitlines():
@@ -100,7 +100,7 @@ def _etcd(server: EtcdServer) -> Count:
     return {kind: float(number) for kind, number in found.items()}
 
 
-def _consul(server: ConsulServer) -> Count:
+def consul_requests(server: ConsulServer) -> Count:
     """Requests by method and path."""
     found = {}
     for line in _page(server, "/v1/agent/metrics?format=prometheus").splitlines():
@@ -110,7 +110,7 @@ def _consul(server: ConsulServer) -> Count:
     return found
 
 
-def _zookeeper(server: ZooKeeperServer) -> Count:
+def zookeeper_requests(server: ZooKeeperServer) -> Count:
     lines = [line.split("\t") for line in server.ask("mntr").splitlines()]
     return {"packets": float(dict(line for line in lines if len(line) == 2)["zk_packets_received"])}
 

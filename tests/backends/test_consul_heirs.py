@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks.scale import _consul as requests_of
+from benchmarks.stores import consul_requests
 from leaderlock import BackendUnavailable, connect
 from leaderlock.backends.base import Attempt, Renewal
 from leaderlock.backends.consul import ConsulBackend
@@ -112,12 +112,12 @@ def requests_of_hand_overs(server: ConsulServer, candidates: int, rounds: int) -
             elector.start()
         eventually(lambda: all(elector._candidate.answered for elector in electors), "all wait")
         eventually(lambda: len(Operator(server).heirs(election)) >= 2, "some are heirs")
-        before = sum(requests_of(server).values())
+        before = sum(consul_requests(server).values())
         for _ in range(rounds):
             (leader,) = [elector for elector in electors if elector.is_leader]
             assert leader.stop()
             eventually(lambda: any(elector.is_leader for elector in electors), "the next one")
-        return (sum(requests_of(server).values()) - before) / rounds
+        return (sum(consul_requests(server).values()) - before) / rounds
 
 
 def test_a_hand_over_costs_the_same_with_ten_candidates_and_with_a_hundred(

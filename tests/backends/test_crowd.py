@@ -6,12 +6,11 @@ Counted by the stores themselves. The leases are long: no heartbeat comes in bet
 from __future__ import annotations
 
 import itertools
-import re
 import threading
-import urllib.request
 from collections.abc import Callable
 from contextlib import ExitStack
 
+from benchmarks.stores import etcd_requests, zookeeper_requests
 from leaderlock import Client, LeaderElector, connect
 from leaderlock.testing.servers.etcd import EtcdServer
 from leaderlock.testing.servers.process import Server
@@ -27,15 +26,11 @@ Measure = Callable[[], int]
 
 
 def messages(server: EtcdServer) -> int:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5) as answer:
-        page = answer.read().decode()
-    found = re.findall(r"^grpc_server_msg_received_total\{.*\} (\d+)$", page, re.MULTILINE)
-    return sum(map(int, found))
+    return int(sum(etcd_requests(server).values()))
 
 
 def packets(server: ZooKeeperServer) -> int:
-    lines = dict(line.split("\t") for line in server.ask("mntr").splitlines())
-    return int(lines["zk_packets_received"])
+    return int(sum(zookeeper_requests(server).values()))
 
 
 def nodes(server: ZooKeeperServer) -> int:
