@@ -134,8 +134,9 @@ class Watch:
 
     def readings(self) -> Iterator[Reading]:
         """What is to be said of each candidate now. Not of electors that only observe."""
-        for key in self._leaderless.keys() - self.keys():
-            self._leaderless.pop(key, None)
+        if self._leaderless:
+            for key in self._leaderless.keys() - self.keys():
+                self._leaderless.pop(key, None)
         for elector in self._electors():
             candidate = elector._candidate
             if candidate.state not in (State.IDLE, State.FORKED) or candidate.error is not None:
