@@ -105,7 +105,8 @@ class Candidate(Generic[LeadershipT]):
         self._forget_runtime()
 
     def _forget_runtime(self) -> None:
-        self._changed = threading.Condition(threading.Lock())
+        self._lock = threading.Lock()
+        self._changed = threading.Condition(self._lock)
         self._listeners = Listeners()
         self._runtime: Runtime | None = None
         self.callbacks.close()
@@ -131,7 +132,7 @@ class Candidate(Generic[LeadershipT]):
 
     def start(self, runtime: Runtime) -> None:
         """Contend from now on."""
-        with self._changed:
+        with self._lock:
             if self._runtime is not runtime:
                 self._runtime = runtime
                 self._settled = None  # what is due may be due at a session that has ended
@@ -156,21 +157,21 @@ class Candidate(Generic[LeadershipT]):
 
     def wait_rest(self, timeout: float, of: Runtime | None = None) -> bool:
         """Wait until the store holds nothing of it, or it is with another runtime than `of`."""
-        with self._changed:
+        with self._lock:
             return self._wait_unless_own(
                 lambda: self.state in _AT_REST or of not in (None, self._runtime), timeout
             )
 
     def abandon(self, of: Runtime) -> None:
         """Wait no more for the word of a store whose session has ended."""
-        with self._changed:
+        with self._lock:
             if self._runtime is of:
                 self._machine.abandon()
                 self._settle()
 
     def step_down(self, reason: LossReason, of: AnyLeadership | None = None) -> str:
         """End the present term (only `of`, if given) at once. Returns its attempt, "" if none."""
-        with self._changed:
+        with self._lock:
             leadership = self.terms.leadership
             if leadership is None or of not in (None, leadership):
                 return ""
@@ -182,7 +183,7 @@ class Candidate(Generic[LeadershipT]):
 
     def wait_released(self, attempt_id: str, timeout: float) -> bool:
         """Wait until an ended attempt has drained and been released."""
-        with self._changed:
+        with self._lock:
             return self._wait_unless_own(
                 lambda: not attempt_id or self._machine.attempt_id != attempt_id, timeout
             )
@@ -194,39 +195,39 @@ class Candidate(Generic[LeadershipT]):
             BackendRefused, TokenRegression: it cannot be elected until somebody acts.
             LeaderLockError: no next term begins before the caller has ended.
         """
-        with self._changed:
+        with self._lock:
             return self._wait_term(timeout, owner or threading.get_ident())
 
     def hold_term(self, timeout: float | None, owner: object = None) -> Hold[LeadershipT] | None:
         """The same, and count the owner as working under the term until `let_go`."""
         owner = owner or threading.get_ident()
-        with self._changed:
+        with self._lock:
             leadership = self._wait_term(timeout, owner)
             return None if leadership is None else self.terms.hold(leadership, owner)
 
     def hold_present_term(self, owner: object = None) -> Hold[LeadershipT] | None:
         """The same without waiting, and without a word on why there is none."""
-        with self._changed:
+        with self._lock:
             leadership = self.terms.leadership if self._is_leading() else None
             owner = owner or threading.get_ident()
             return None if leadership is None else self.terms.hold(leadership, owner)
 
     def let_go(self, hold: Hold[LeadershipT]) -> None:
         """The work has ended; on whichever thread. Harmless in a child forked within it."""
-        with self._changed:
+        with self._lock:
             self.terms.let_go(hold)
             self._settle()
 
     def wait_answer(self, timeout: float) -> bool:
         """Wait until the store has said whether this candidate leads."""
-        with self._changed:
+        with self._lock:
             return self._changed.wait_for(
                 lambda: self.answered or self.error is not None or not self.contends, timeout
             )
 
     def waits_for(self, owner: object = None) -> bool:
         """Whether the owner (default: the caller, if it blocked) is what a drain waits for."""
-        with self._changed:
+        with self._lock:
             return self.terms.waits_for(owner) if owner else self.terms.waits_for_caller()
 
     def listen(self, wake: Wake) -> Callable[[], object]:
@@ -241,7 +242,7 @@ class Candidate(Generic[LeadershipT]):
 
     def lease(self, waiting_too: bool) -> Attempt | None:
         """The attempt that a heartbeat round has to renew."""
-        with self._changed:
+        with self._lock:
             waits = waiting_too and self.state is State.CAMPAIGNING and self._is_queued
             return self._attempt if self._machine.holds_lease or waits else None
 
@@ -249,7 +250,7 @@ class Candidate(Generic[LeadershipT]):
         self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
     ) -> None:
         machine, granted = self._machine, self._ttl(ttl)
-        with self._changed:
+        with self._lock:
             now, was_due = self._clock.now(), machine.deadline
             self.outages.end(now)
             if outcome is not Renewal.RENEWED:
@@ -266,14 +267,14 @@ class Candidate(Generic[LeadershipT]):
         self._log(events)
 
     def renewal_failed(self, error: LeaderLockError) -> None:
-        with self._changed:
+        with self._lock:
             self.outages.note("renew", error)
             self.callbacks.tell_renew_failed(error)
 
     def tick(self) -> float:
         """Let time pass. Returns the next deadline."""
         events: list[Event] = []
-        with self._changed:
+        with self._lock:
             now, deadline = self._clock.now(), min(self._machine.deadline, self.terms.beat_due())
             if deadline <= now:  # mostly it has moved on since the watchdog heard of it
                 events = self._publish(self._machine.tick(now))
@@ -291,7 +292,7 @@ class Candidate(Generic[LeadershipT]):
             self.progress.ask(leadership, partial(self._take_no_progress, leadership))
 
     def _take_no_progress(self, leadership: LeadershipT, why: str) -> None:
-        with self._changed:
+        with self._lock:
             events = self._end_without_progress(why) if self.terms.leadership is leadership else []
         self._log(events)
 
@@ -321,7 +322,7 @@ class Candidate(Generic[LeadershipT]):
 
     def _wake(self, attempt_id: str) -> None:
         """A backend's hint: asking again may be worth while."""
-        with self._changed:
+        with self._lock:
             if attempt_id == self._machine.attempt_id and self.state is State.CAMPAIGNING:
                 self._schedule(0.0)
 
@@ -331,7 +332,7 @@ class Candidate(Generic[LeadershipT]):
 
     def _send_due(self, runtime: Runtime) -> float:
         """Send the request that is due. Returns the seconds until it is to be repeated."""
-        with self._changed:
+        with self._lock:
             attempt, is_ours = self._attempt, runtime is self._runtime
             request = self._machine.take_request(self._clock.now()) if is_ours else None
             if request is not None and request.verb is Verb.RELEASE:
@@ -350,13 +351,13 @@ class Candidate(Generic[LeadershipT]):
             else:
                 delay = self._campaign(runtime, attempt)
         except (BackendUnavailable, BackendRefused) as error:
-            with self._changed:
+            with self._lock:
                 self.outages.note(request.verb.value, error)
                 if isinstance(error, BackendRefused):
                     self._take_refusal(request, error)
                 self._notify()
                 return runtime.held_back(self, self._requests, self._backoff.pause())
-        with self._changed:
+        with self._lock:
             self.outages.end()
             self._backoff.reset()
         runtime.answered(self)
@@ -428,7 +429,7 @@ class Candidate(Generic[LeadershipT]):
 
     def _release(self, runtime: Runtime, attempt: Attempt) -> None:
         runtime.ask("release", runtime.backend.release, attempt)
-        with self._changed:
+        with self._lock:
             self._machine.released(attempt.attempt_id)
             self._settle()
 
@@ -446,7 +447,7 @@ class Candidate(Generic[LeadershipT]):
     # What follows from a change of the machine
 
     def _apply(self, change: Callable[[float], Sequence[Notice]]) -> None:
-        with self._changed:
+        with self._lock:
             events = self._publish(change(self._clock.now()))
         self._log(events)
 
@@ -478,7 +479,7 @@ class Candidate(Generic[LeadershipT]):
         return TokenRegressed(self.election, self.candidate_id, error=self.error)
 
     def _callback_done(self) -> None:
-        with self._changed:
+        with self._lock:
             self.terms.callback_done()
             self._settle()
 
@@ -545,6 +546,5 @@ class Candidate(Generic[LeadershipT]):
         return leadership is not None and leadership.is_valid
 
     def _wait_unless_own(self, condition: Callable[[], bool], timeout: float) -> bool:
-        if self.terms.waits_for_caller():
-            return condition()
-        return self._changed.wait_for(condition, timeout)
+        own = self.terms.waits_for_caller()
+        return condition() if own else self._changed.wait_for(condition, timeout)

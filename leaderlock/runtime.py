@@ -282,19 +282,22 @@ class Runtime:
         while True:
             with self._state:
                 due = self._take_due()
-            for candidate in due:
-                deadline = self._tick(candidate)
-                with self._state:
+            looked = [(candidate, self._tick(candidate)) for candidate in due]
+            with self._state:
+                for candidate, deadline in looked:
                     self._watch(candidate, deadline)
             # Callbacks that hang must not keep another elector's on_lost from being called.
             relief = self.callbacks.relieve(_MOST_CALLBACK_THREADS)
             with self._state:
                 if self._closed:
                     return
+                now = self.clock.now()
                 deadline = self._due[0][0] if self._due else FOREVER
-                left = min(max(0.0, deadline - self.clock.now()), relief)
-                self._watch_until = deadline
-                self._state.wait(None if left == FOREVER else min(_WATCHDOG_PERIOD, left))
+                left = min(max(0.0, deadline - now), relief)
+                if left < FOREVER:
+                    left = min(_WATCHDOG_PERIOD, left)
+                self._watch_until = now + left
+                self._state.wait(None if left == FOREVER else left)
                 self._watch_until = -FOREVER  # nobody needs to poke while it is computed anew
 
     def _watch(self, candidate: Candidate[Any], deadline: float) -> None:

@@ -5,12 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from tests.servers.fixtures import *  # noqa: F403
 
 # The folders of what takes long, the longest last; all others come before.
 _SLOW = ("servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
 _TESTS = Path(__file__).parent
+
+# By default an example that takes 0.2 s fails its test: that says something of the machine only.
+settings.register_profile(
+    "any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
