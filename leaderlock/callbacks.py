@@ -131,8 +131,6 @@ class Callbacks(Generic[LeadershipT]):
 
     def tell_renewed(self, leadership: LeadershipT | None) -> None:
         """Queue the event, if anybody wants it: there is one for each heartbeat."""
-        if not (self._listeners or self.stream.listeners):  # thousands of times in a round
-            return
         if leadership is not None and self.wants(Renewed):
             self.emit(
                 Renewed(

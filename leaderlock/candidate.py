@@ -41,6 +41,7 @@ from leaderlock.machine import (
 from leaderlock.observer import encode_payload
 from leaderlock.outages import Outages
 from leaderlock.progress import Progress
+from leaderlock.stream import Listener
 from leaderlock.telemetry.events import Event, NoProgress, TokenRegressed
 from leaderlock.terms import Hold, Terms
 from leaderlock.tokens import FencingToken
@@ -66,8 +67,7 @@ class Candidate(Generic[LeadershipT]):
         healthy: says whether the leader can work; asked with every heartbeat.
 
     Attributes:
-        progress, terms: whether it can work; its terms, and who works under them.
-        outages: what the store does not answer.
+        progress, terms, outages: whether it can work; its terms; what the store does not answer.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
         has_led: it has been elected since the start.
@@ -260,7 +260,8 @@ class Candidate(Generic[LeadershipT]):
             else:
                 # As nearly always, and thousands of times in a round: nothing to be waited for.
                 self.terms.extend(machine.valid_until)
-                self.callbacks.tell_renewed(self.terms.leadership)
+                if Listener.of_renewals:
+                    self.callbacks.tell_renewed(self.terms.leadership)
                 if self._runtime and machine.deadline < was_due:  # the store has shortened it
                     self._runtime.poke(self, machine.deadline)
                 return
@@ -366,10 +367,9 @@ class Candidate(Generic[LeadershipT]):
     def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
         sent_at = self._clock.now()
         answer = runtime.ask("campaign", self._ask_campaign, runtime, attempt)
-        pause, orphaned = None, False
+        pause, orphaned = math.inf, False
         if isinstance(answer, Waiting):
-            retry = answer.retry_after
-            pause = self._timing.max_backoff if retry is None else retry
+            pause = self._timing.max_backoff if answer.retry_after is None else answer.retry_after
 
         def change(now: float) -> Sequence[Notice]:
             nonlocal orphaned
@@ -388,7 +388,7 @@ class Candidate(Generic[LeadershipT]):
         self._apply(change)
         if orphaned:
             self._give_back(runtime, attempt)
-        return math.inf if pause is None else pause
+        return pause
 
     def _ask_campaign(self, runtime: Runtime, attempt: Attempt) -> Granted | Waiting:
         answer = runtime.backend.campaign(attempt)

@@ -67,10 +67,10 @@ class Outages:
         """The store is asked, or asked again, in `pause` seconds."""
         self.due = now + pause + self._patience
 
-    def placed(self, now: float, pause: float | None) -> None:
-        """The candidate waits, and asks again in `pause` seconds; None: it has been granted."""
+    def placed(self, now: float, pause: float) -> None:
+        """The candidate waits, and asks again in `pause` seconds; `math.inf`: it is granted."""
         self.displaced = None
-        if pause is None:
+        if pause == math.inf:
             self.due = now + self._round
         else:
             self.expect(now, pause)

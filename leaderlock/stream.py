@@ -5,10 +5,10 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 from leaderlock.errors import ConfigurationError
-from leaderlock.telemetry.events import Event
+from leaderlock.telemetry.events import Event, Renewed
 from leaderlock.workers import Lane, Workers
 
 log = logging.getLogger("leaderlock")
@@ -17,12 +17,16 @@ log = logging.getLogger("leaderlock")
 class Listener:
     """A function of the user's, and the kinds of events that it is called with.
 
+    Attributes:
+        of_renewals: anybody in this process has asked for renewals, of which there are thousands.
+
     Args:
         function: called with an event.
         kinds: classes of events; none: all but the frequent ones.
     """
 
     __slots__ = ("_function", "_kinds")
+    of_renewals: ClassVar[bool] = False
 
     def __init__(self, function: Callable[[Any], object], kinds: tuple[type[Event], ...]) -> None:
         for kind in kinds:
@@ -32,6 +36,7 @@ class Listener:
                 )
         self._function = function
         self._kinds = kinds
+        Listener.of_renewals |= self.wants(Renewed)
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether it is called with events of this kind."""
@@ -63,18 +68,15 @@ class Stream:
 
     On a lane of its own, so that who listens here holds up no callback of an elector. What a
     listener raises is logged.
-
-    Attributes:
-        listeners: who listens, to be read only.
     """
 
     def __init__(self) -> None:
-        self.listeners: list[Listener] = []
+        self._listeners: list[Listener] = []
         self._lane: Lane | None = None  # while the client has a session, and after it
 
     def add(self, listener: Listener) -> None:
         """Tell it what happens from now on."""
-        self.listeners.append(listener)
+        self._listeners.append(listener)
 
     def open(self, workers: Workers) -> None:
         """Tell it on these threads."""
@@ -86,7 +88,7 @@ class Stream:
 
     def wants(self, kind: type[Event]) -> bool:
         """Whether anybody listens to events of this kind."""
-        return is_wanted(kind, self.listeners)
+        return is_wanted(kind, self._listeners)
 
     def emit(self, event: Event) -> None:
         """Queue an event for the listeners."""
@@ -94,5 +96,5 @@ class Stream:
             self._lane.submit(partial(self._tell, event))
 
     def _tell(self, event: Event) -> None:
-        for listener in list(self.listeners):
+        for listener in list(self._listeners):
             guarded(listener)(event)

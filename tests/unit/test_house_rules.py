@@ -247,7 +247,8 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 PUBLIC_MODULES = (
-    "telemetry.events", "telemetry.health", "testing.clock", "fencing.gate", "fencing.sql",
+    "telemetry.events", "telemetry.health", "telemetry.prometheus", "telemetry.opentelemetry",
+    "testing.clock", "fencing.gate", "fencing.sql",
     "fencing.redis", "fencing.http", "fencing.headers", "fencing.store", "fencing.etcd",
     "fencing.zookeeper", "fencing.consul",
 )  # fmt: skip
