@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 import gc
+import subprocess
 import time
 import weakref
 from collections.abc import Callable
 
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+from prometheus_client.openmetrics.parser import (
+    text_string_to_metric_families as openmetrics_families,
+)
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
 from leaderlock import Client, ConfigurationError, LossReason, aio, connect
 from leaderlock.telemetry.prometheus import instrument
 from leaderlock.testing import FakeClock
+from leaderlock.testing.servers.programs import program
 from tests.elector.tools import PATIENCE, Store, eventually, in_child, python
 
 Clients = Callable[..., Client]
@@ -72,6 +78,27 @@ def test_a_leader_is_shown_with_its_token_and_what_is_left_of_its_lease(
     eventually(lambda: value(registry, "transitions_total", reason="elected") == 1)
     elector.resign()
     eventually(lambda: value(registry, "transitions_total", reason="resigned") == 1)
+
+
+def test_the_page_is_what_prometheus_itself_approves_of(
+    client: Client, registry: CollectorRegistry
+) -> None:
+    instrument(client, registry=registry)
+    elector = client.elector("e")
+    elector.start()
+    assert elector.wait_elected(PATIENCE)
+    elector.resign()
+    eventually(lambda: value(registry, "transitions_total", reason="resigned") == 1)
+    done = subprocess.run(
+        [program("promtool"), "check", "metrics"],
+        input=generate_latest(registry),
+        capture_output=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    text = generate_openmetrics(registry).decode()  # type: ignore[no-untyped-call]
+    assert list(openmetrics_families(text))  # type: ignore[no-untyped-call]
 
 
 def test_who_leads_is_read_from_the_clock_at_the_scrape(
