@@ -31,9 +31,6 @@ SETTINGS = Settings(ttl=3.0, request_timeout=0.6)
 class Queue(Protocol):
     """The queue of the election "e", and an operator who harms those that wait in it."""
 
-    @property
-    def server(self) -> Server: ...
-
     def connect(self) -> Backend: ...
 
     def places(self) -> list[str]:
@@ -161,13 +158,24 @@ def test_it_is_not_healthy_until_it_queues_again_and_leads_in_the_end(
     assert pair.waiter.wait_elected(PATIENCE)
 
 
-def test_who_waits_at_a_store_that_is_silent_is_not_healthy_until_it_answers(
-    pair: Pair, queue: Queue
+@pytest.mark.parametrize("store", ["redis", "consul", "etcd", "zookeeper"])
+def test_at_a_silent_store_neither_who_waits_nor_who_leads_is_healthy(
+    store: str, request: pytest.FixtureRequest
 ) -> None:
-    queue.server.freeze()
-    try:
-        eventually(lambda: not pair.waiter.health())
-    finally:
-        queue.server.thaw()
-    eventually(pair.waiter.health)
-    eventually(lambda: pair.leader.is_leader or pair.waiter.is_leader)
+    """With a queue or without one: who is owed an answer is not in line."""
+    server: Server = request.getfixturevalue(f"own_{store}")
+    settings = {"ttl": SETTINGS.ttl, "request_timeout": SETTINGS.request_timeout}
+    with connect(server.url, **settings) as leading, connect(server.url, **settings) as waiting:
+        leader, waiter = leading.elector("e"), waiting.elector("e")
+        leader.start()
+        assert leader.wait_elected(PATIENCE)
+        waiter.start()
+        eventually(lambda: waiter._candidate._is_queued)
+        assert leader.health() and waiter.health()
+        server.freeze()
+        try:
+            eventually(lambda: not leader.health() and not waiter.health())
+        finally:
+            server.thaw()
+        eventually(lambda: leader.health() and waiter.health())
+        eventually(lambda: leader.is_leader or waiter.is_leader)
