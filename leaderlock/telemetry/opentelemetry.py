@@ -149,8 +149,8 @@ class _Terms:
     ) -> None:
         self._instruments = instruments
         self._tracer = tracers.get_tracer(_LIBRARY, __version__)
-        self._spans: dict[Key, tuple[FencingToken, Span]] = {}
-        self.watch = Watch(client, self._hear, follow_leader=follow_leader)
+        self._forget()
+        self.watch = Watch(client, self._hear, self._forget, follow_leader=follow_leader)
         store, namespace = self.watch.place
         self._place: Attributes = {
             "leaderlock.store": store,
@@ -163,9 +163,11 @@ class _Terms:
         whose = {"election": election, "candidate": candidate, **more}
         return self._place | {f"leaderlock.{name}": value for name, value in whose.items()}
 
+    def _forget(self) -> None:
+        """In a forked child, too: the parent ends its spans."""
+        self._spans: dict[Key, tuple[FencingToken, Span]] = {}
+
     def _hear(self, event: Event) -> None:
-        if self.watch.has_forked():
-            self._spans = {}  # the parent ends them
         match event:
             case Heartbeat(took=took, error=None):
                 self._instruments.renewals.record(took, self._place)

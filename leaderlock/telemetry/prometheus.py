@@ -91,7 +91,7 @@ class _Tally:
 
     def __init__(self, client: Client, *, follow_leader: bool) -> None:
         self._reset()
-        self.watch = Watch(client, self._hear, follow_leader=follow_leader)
+        self.watch = Watch(client, self._hear, self._reset, follow_leader=follow_leader)
 
     def _reset(self) -> None:
         self.transitions: dict[tuple[Key, str], int] = {}
@@ -101,7 +101,6 @@ class _Tally:
         self.failures = 0
 
     def _hear(self, event: Event) -> None:
-        self.begin_anew_in_a_child()
         match event:
             case Heartbeat(took=took, error=None):
                 self.renewals[bisect_left(RENEW_SECONDS, took)] += 1
@@ -114,10 +113,6 @@ class _Tally:
                 _count(self.transitions, event, reason.value)
             case ElectionEvent():
                 _count(self.faults, event, short_name(event))
-
-    def begin_anew_in_a_child(self) -> None:
-        if self.watch.has_forked():
-            self._reset()
 
     def forget_the_gone(self) -> None:
         """What was counted of electors that are there no more."""
@@ -159,8 +154,6 @@ class ElectionCollector(Collector):
         page = _Page()
         for tally in self._tallies:
             if tally.watch.client is not None:
-                tally.begin_anew_in_a_child()
-                tally.forget_the_gone()
                 page.add(tally)
         page.write()
         return iter(page.metrics())
@@ -233,6 +226,7 @@ class _Page:
             other = self._candidates.get(labels)
             self._candidates[labels] = reading if other is None else _both(reading, other)
             self._unhealthy[place] += not reading.is_healthy
+        tally.forget_the_gone()
         for page, counted in (
             (self._transitions, tally.transitions),
             (self._faults, tally.faults),

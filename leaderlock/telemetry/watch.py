@@ -7,6 +7,7 @@ holds the client weakly: metrics keep nothing alive.
 
 from __future__ import annotations
 
+import math
 import os
 import weakref
 from collections.abc import Callable, Iterator
@@ -63,6 +64,13 @@ class Reading(NamedTuple):
     leaderless: float | None
 
 
+class _Leader(NamedTuple):
+    """Who leads: the token of the term; None: nobody does, since `gone_at` on the clock."""
+
+    token: FencingToken | None
+    gone_at: float
+
+
 def client_of(source: AnyElector[Any] | Client | ClientFront) -> Client:
     """The client whose elections are shown. An elector stands for the client that it has.
 
@@ -90,8 +98,8 @@ class Watch:
     """One client.
 
     Args:
-        hear: called with its events, on a thread of leaderlock, one at a time. Not with those of
-            the parent in a forked child.
+        hear: called with its events, on a thread of leaderlock, one at a time.
+        forget: called in a forked child, before anything else: what was counted is the parent's.
         follow_leader: have the leader of each election observed.
 
     Attributes:
@@ -99,13 +107,19 @@ class Watch:
     """
 
     def __init__(
-        self, client: Client, hear: Callable[[Event], None], *, follow_leader: bool
+        self,
+        client: Client,
+        hear: Callable[[Event], None],
+        forget: Callable[[], None],
+        *,
+        follow_leader: bool,
     ) -> None:
         self.place = (client.config.url.scheme, client.config.namespace)
         self._client = weakref.ref(client)
         self._now = client.clock.now
         self._hear = hear
-        self._leaderless: dict[Key, float | None] = {}  # since when, on the clock; None: led
+        self._forget = forget
+        self._leaders: dict[Key, _Leader] = {}  # as each candidate has heard last
         self._pid = os.getpid()
         followed = (LeaderChanged,) if follow_leader else ()
         client.subscribe(self._listen, *_KINDS, *followed)
@@ -115,18 +129,30 @@ class Watch:
         """None: it is gone."""
         return self._client()
 
-    def has_forked(self) -> bool:
-        """Whether this is a copy in a forked child, and what is known the parent's. True once."""
-        pid, self._pid = self._pid, os.getpid()
-        if pid != self._pid:
-            self._leaderless = {}
-        return pid != self._pid
-
     def _listen(self, event: Event) -> None:
-        if isinstance(event, LeaderChanged):
-            self._leaderless[key_of(event)] = None if event.leader else self._now()
-        else:
-            self._hear(event)
+        self._notice_fork()
+        match event:
+            case LeaderChanged(leader=leader):
+                nobody = _Leader(None, self._now())
+                known = _Leader(leader.token, math.inf) if leader else nobody
+                self._leaders[key_of(event)] = known
+                return
+            case TermEnded(token=token):
+                self._note_end(key_of(event), token)
+        self._hear(event)
+
+    def _note_end(self, key: Key, token: FencingToken) -> None:
+        """Nobody leads now, as far as it knows: the store may be too silent to tell it who does."""
+        known = self._leaders.get(key)
+        if known is not None and known.token == token:
+            self._leaders[key] = _Leader(None, self._now())
+
+    def _notice_fork(self) -> None:
+        pid = os.getpid()
+        if pid != self._pid:
+            self._pid = pid
+            self._leaders = {}
+            self._forget()
 
     def keys(self) -> set[Key]:
         """The electors that there are."""
@@ -134,9 +160,10 @@ class Watch:
 
     def readings(self) -> Iterator[Reading]:
         """What is to be said of each candidate now. Not of electors that only observe."""
-        if self._leaderless:
-            for key in self._leaderless.keys() - self.keys():
-                self._leaderless.pop(key, None)
+        self._notice_fork()
+        if self._leaders:
+            for key in self._leaders.keys() - self.keys():
+                self._leaders.pop(key, None)
         for elector in self._electors():
             candidate = elector._candidate
             if candidate.state not in (State.IDLE, State.FORKED) or candidate.error is not None:
@@ -151,10 +178,8 @@ class Watch:
         leadership = elector.leadership
         remaining = 0.0 if leadership is None else leadership.remaining()
         token = leadership.token if leadership is not None and remaining else None
-        leaderless: float | None = None
+        leader = self._leaders.get(key)
+        leaderless = None if leader is None else max(0.0, self._now() - leader.gone_at)
         if token is not None:
             leaderless = 0.0
-        elif key in self._leaderless:
-            since = self._leaderless[key]
-            leaderless = 0.0 if since is None else self._now() - since
         return Reading(key, token, remaining, bool(elector.health()), leaderless)

@@ -21,7 +21,7 @@ from leaderlock import Client, ConfigurationError, LossReason, aio, connect
 from leaderlock.telemetry.prometheus import instrument
 from leaderlock.testing import FakeClock
 from leaderlock.testing.servers.programs import program
-from tests.elector.tools import PATIENCE, Store, eventually, in_child, python
+from tests.elector.tools import ALL, PATIENCE, Store, eventually, in_child, python
 
 Clients = Callable[..., Client]
 LEADERLOCK_SECRET = "s3cret"
@@ -152,6 +152,51 @@ def test_a_follower_shows_for_how_long_nobody_leads(
     eventually(lambda: leaderless() >= 5)
     follower_store.let_go()
     assert follower.wait_elected(PATIENCE)
+    assert value(registry, "without_leader_seconds") == 0
+
+
+def test_a_leader_that_loses_the_store_knows_that_nobody_leads(
+    clients: Clients, registry: CollectorRegistry
+) -> None:
+    """The store cannot tell it: what it has heard last is that it leads itself."""
+    clock = FakeClock()
+    store = Store(clock=clock)
+    elector = clients(store).elector("e")
+    instrument(elector, registry=registry)
+    elector.start()
+    assert elector.wait_elected(PATIENCE)
+    eventually(lambda: elector._feed._observer and elector._feed._observer._known)
+    store.fail(*ALL)
+    clock.advance(elector.timing.belief_window + 0.01)
+
+    def leaderless() -> float:
+        clock.advance(0.5)
+        return value(registry, "without_leader_seconds") or 0.0
+
+    eventually(lambda: leaderless() >= 5)
+    store.heal()
+    assert elector.wait_elected(PATIENCE)
+    assert value(registry, "without_leader_seconds") == 0
+
+
+def test_the_end_of_its_term_is_not_the_end_of_its_successors(
+    store: Store, clients: Clients, registry: CollectorRegistry
+) -> None:
+    """It may hear of the successor first, and of its own loss in the next heartbeat."""
+    elector = clients().elector("e")
+    instrument(elector, registry=registry)
+    elector.start()
+    assert elector.wait_elected(PATIENCE)
+    store.hang("renew")
+    other = clients(store.sibling()).elector("e")
+    with store._store.lock:
+        store._election("e").holder = None
+    other.start()
+    assert other.wait_elected(PATIENCE)
+    leads = other.leader()
+    eventually(lambda: elector._feed._observer and elector._feed._observer._known == (leads,))
+    store.let_go()
+    eventually(lambda: values(registry, "transitions_total", reason="taken"))
     assert value(registry, "without_leader_seconds") == 0
 
 
