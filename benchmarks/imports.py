@@ -36,9 +36,9 @@ def measure(rounds: int, statements: Iterable[str] = STATEMENTS) -> dict[str, fl
     All take turns, the empty one too, after one start each that fills the caches.
     """
     can = [_NOTHING, *(each for each in statements if find_spec(_module(each)) is not None)]
+    took: dict[str, list[float]] = {statement: [] for statement in can}
     for statement in can:
         _once(statement)
-    took: dict[str, list[float]] = {statement: [] for statement in can}
     for _ in range(rounds):
         for statement in can:
             took[statement].append(_once(statement))
@@ -52,6 +52,8 @@ def _module(statement: str) -> str:
 
 def _once(statement: str) -> float:
     environment = {**os.environ, "PYTHONWARNINGS": "ignore"}
+    # Peers were compiled when they were installed: so are we, by the first start.
+    environment.pop("PYTHONDONTWRITEBYTECODE", None)
     started = time.perf_counter()
     subprocess.run([sys.executable, "-c", statement], check=True, env=environment, cwd=ROOT)
     return time.perf_counter() - started

@@ -14,14 +14,12 @@ import json
 import math
 import os
 import sys
-import tempfile
 import threading
 import time
 import tracemalloc
-import urllib.request
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Annotated
@@ -30,13 +28,9 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.stores import Count, Store, less, open_store, told
 from leaderlock import LeaderElector, Leadership, LossReason, connect
 from leaderlock.client import Client
-from leaderlock.testing.servers.consul import ConsulServer
-from leaderlock.testing.servers.etcd import EtcdServer
-from leaderlock.testing.servers.process import Server
-from leaderlock.testing.servers.redis import RedisServer
-from leaderlock.testing.servers.zookeeper import ZooKeeperServer
 
 PAGE = os.sysconf("SC_PAGE_SIZE")
 LONGEST = 600.0  # seconds until all are won, or lost: then it is given up
@@ -45,93 +39,6 @@ COLD = {"redis": 20.0, "etcd": 20.0}  # seconds until all are won
 GROWING = ("redis", "zookeeper")  # a heartbeat takes one request for each CHUNK of elections
 CHUNK = 500
 CONSTANT = 5  # requests of a heartbeat elsewhere
-
-Count = Mapping[str, float]
-
-
-@dataclass
-class Store:
-    """A store to measure on.
-
-    Attributes:
-        url: where it is.
-        requests: what it has been asked so far, by kind, as it counts itself.
-        kill: end it without a word; None: it has no process.
-    """
-
-    url: str
-    requests: Callable[[], Count] = dict
-    kill: Callable[[], None] | None = None
-
-
-def _redis(server: RedisServer) -> Count:
-    words = ("cmdstat_eval:", "cmdstat_subscribe:", "cmdstat_unsubscribe:")
-    lines = str(server.call("INFO", "commandstats")).splitlines()
-    found = {}
-    for line in lines:
-        name, _, value = line.partition(":")
-        if line.startswith(words):
-            found[name.removeprefix("cmdstat_")] = float(value.partition("=")[2].partition(",")[0])
-    return found
-
-
-def _etcd(server: EtcdServer) -> Count:
-    """Requests by method; those within streams, too."""
-    found: Counter[str] = Counter()
-    for line in _page(server, "/metrics").splitlines():
-        if line.startswith("grpc_server_msg_received_total{"):
-            labels, _, value = line.rpartition(" ")
-            found[labels.partition('grpc_method="')[2].partition('"')[0]] += int(value)
-    return {kind: float(number) for kind, number in found.items()}
-
-
-def _consul(server: ConsulServer) -> Count:
-    """Requests by method and path."""
-    found = {}
-    for line in _page(server, "/v1/agent/metrics?format=prometheus").splitlines():
-        name, _, value = line.rpartition(" ")
-        if name.startswith("consul_http_") and name.endswith("_count") and "agent" not in name:
-            found[name.removeprefix("consul_http_").removesuffix("_count")] = float(value)
-    return found
-
-
-def _zookeeper(server: ZooKeeperServer) -> Count:
-    lines = [line.split("\t") for line in server.ask("mntr").splitlines()]
-    return {"packets": float(dict(line for line in lines if len(line) == 2)["zk_packets_received"])}
-
-
-def _page(server: Server, path: str) -> str:
-    with urllib.request.urlopen(f"http://127.0.0.1:{server.port}{path}", timeout=10) as answer:
-        return str(answer.read(), "utf-8")
-
-
-@contextmanager
-def _store(backend: str) -> Iterator[Store]:
-    with ExitStack() as stack:
-        started: Callable[[Server], object] = stack.enter_context
-        match backend:
-            case "memory":
-                yield Store("memory://scale")
-            case "sqlite":
-                folder = stack.enter_context(tempfile.TemporaryDirectory())
-                yield Store(f"sqlite://{folder}/elections.db")
-            case "redis":
-                started(redis := RedisServer(settings={"appendfsync": "everysec"}))
-                # No restart to sit out: that would be a whole lease before the first election.
-                url = f"{redis.url}?quarantine=false"
-                yield Store(url, lambda: _redis(redis), redis.kill)
-            case "etcd":
-                started(etcd := EtcdServer())
-                yield Store(etcd.url, lambda: _etcd(etcd), etcd.kill)
-            case "zookeeper":
-                started(zookeeper := ZooKeeperServer())
-                yield Store(zookeeper.url, lambda: _zookeeper(zookeeper), zookeeper.kill)
-            case "consul":
-                telemetry = {"prometheus_retention_time": "1h", "disable_hostname": True}
-                started(consul := ConsulServer(settings={"telemetry": telemetry}))
-                yield Store(consul.url, lambda: _consul(consul), consul.kill)
-            case _:
-                raise typer.BadParameter(f"no store is called {backend}")
 
 
 @dataclass
@@ -154,7 +61,9 @@ class Loss:
 
     Attributes:
         first, last: seconds until on_lost was called.
-        deadline: seconds within which every belief has ended.
+        deadline: the ttl: the store lets nobody else in before it, so that on_lost comes in time.
+        window: seconds within which every belief has ended.
+        believing: how many electors said later than that that they lead.
         repeated: on_lost calls of an election that had lost its term already, or had none.
         threads: the most that there were meanwhile.
         cpu: share of one core while they are lost.
@@ -163,6 +72,8 @@ class Loss:
     first: float
     last: float
     deadline: float
+    window: float
+    believing: int
     repeated: int
     threads: int
     cpu: float
@@ -220,7 +131,7 @@ def threads() -> Mapping[str, int]:
     )
     if (others := _tasks() - 1 - names.total()) > 0:
         names["of libraries"] = others
-    return names
+    return dict(names)
 
 
 def _tasks() -> int:
@@ -247,14 +158,9 @@ def rss() -> int:
     return int(Path("/proc/self/statm").read_text("ascii").split()[1]) * PAGE
 
 
-def _less(after: Count, before: Count, per: float = 1) -> Count:
-    differences = {kind: (after[kind] - before.get(kind, 0)) / per for kind in after}
-    return {kind: round(value, 2) for kind, value in differences.items() if value}
-
-
 def measure(backend: str, n: int, *, ttl: float, seconds: float, trace: bool) -> Figures:
     """Win so many elections, hold them, and lose them."""
-    with _store(backend) as store, connect(store.url, ttl=ttl) as client:
+    with open_store(backend) as store, connect(store.url, ttl=ttl) as client:
         diary = Diary()
         with client.elector("warm-up").lead(timeout=LONGEST):
             pass  # threads, connections and modules are there, and no election
@@ -266,7 +172,7 @@ def measure(backend: str, n: int, *, ttl: float, seconds: float, trace: bool) ->
         electors = _start(client, n, diary)
         diary.wait("won")
         cold = time.monotonic() - began
-        cold_requests = _less(store.requests(), before)
+        cold_requests = less(store.requests(), before)
         rest = _rest(store, client, seconds)
         figures = Figures(
             backend,
@@ -283,8 +189,7 @@ def measure(backend: str, n: int, *, ttl: float, seconds: float, trace: bool) ->
             _show_trace(n)
             tracemalloc.stop()
         if store.kill is not None:
-            figures.loss = _loss(store.kill, client, diary)
-        del electors
+            figures.loss = _loss(store.kill, client, electors, diary)
         return figures
 
 
@@ -308,22 +213,29 @@ def _rest(store: Store, client: Client, seconds: float) -> Rest:
     nothing.wait(rounds * heartbeat)
     cpu = time.process_time() - cpu
     # It beats up to a tenth early.
-    made = _less(store.requests(), before, rounds / 0.95)
+    made = less(store.requests(), before, rounds / 0.95)
     return Rest(heartbeat, made, cpu / (rounds * heartbeat))
 
 
-def _loss(kill: Callable[[], None], client: Client, diary: Diary) -> Loss:
-    most, seen = 0, threading.Event()
+def _loss(
+    kill: Callable[[], None], client: Client, electors: list[LeaderElector], diary: Diary
+) -> Loss:
+    most, believing, seen = 0, 0, threading.Event()
+    timing = client.timing
 
-    def watch_threads() -> None:
-        nonlocal most
-        while not seen.wait(0.05):
+    def watch() -> None:
+        nonlocal most, believing
+        due = died + timing.belief_window
+        while not seen.wait(min(0.05, max(0.0, due - time.monotonic()))):
             most = max(most, _tasks() - 2)  # neither this thread nor the main one
+            if time.monotonic() >= due:
+                believing = sum(elector.is_leader for elector in electors)
+                due = math.inf
 
-    watcher = threading.Thread(target=watch_threads)
-    watcher.start()
     kill()
     died, cpu = time.monotonic(), time.process_time()
+    watcher = threading.Thread(target=watch)
+    watcher.start()
     try:
         diary.wait("lost")
     finally:
@@ -331,8 +243,8 @@ def _loss(kill: Callable[[], None], client: Client, diary: Diary) -> Loss:
         watcher.join()
     cpu, took = time.process_time() - cpu, time.monotonic() - died
     times = [at - died for at in diary.lost.values()]
-    window = client.timing.belief_window
-    return Loss(min(times), max(times), window, diary.repeated, most, cpu / took)
+    window, ttl = timing.belief_window, timing.ttl
+    return Loss(min(times), max(times), ttl, window, believing, diary.repeated, most, cpu / took)
 
 
 def _show_trace(n: int) -> None:
@@ -359,9 +271,9 @@ def _table(figures: Figures) -> Table:
         figures.cold,
         ".1f",
         COLD.get(figures.backend, math.inf),
-        _told(figures.cold_requests),
+        told(figures.cold_requests),
     )
-    row("threads", sum(figures.threads.values()), ".0f", 12, _told(figures.threads))
+    row("threads", sum(figures.threads.values()), ".0f", 12, told(figures.threads))
     row("connections", figures.connections, ".0f", 8)
     round_trips = math.ceil(n / CHUNK) if figures.backend in GROWING else CONSTANT
     row(
@@ -369,23 +281,20 @@ def _table(figures: Figures) -> Table:
         sum(rest.requests.values()),
         ".1f",
         round_trips,
-        _told(rest.requests),
+        told(rest.requests),
     )
     row("memory per election, KiB", figures.rss / 1024, ".1f", 8)
     if figures.traced is not None:
         row("  as Python counts it", figures.traced / 1024, ".1f", 8)
     row("CPU at rest, % of a core", rest.cpu * 100, ".1f", 10)
     if loss is not None:
+        row(f"said to lead {loss.window:.2f} s after the store's end", loss.believing, ".0f", 0)
         row("last on_lost after the store's end, s", loss.last, ".2f", loss.deadline)
         row("  the first, s", loss.first, ".2f", loss.deadline)
         row("  out of order, or twice", loss.repeated, ".0f", 0)
         row("  threads meanwhile", loss.threads, ".0f", 12)
         row("  CPU meanwhile, % of a core", loss.cpu * 100, ".1f", math.inf)
     return table
-
-
-def _told(counts: Mapping[str, float]) -> str:
-    return ", ".join(f"{kind} {count:g}" for kind, count in sorted(counts.items()))
 
 
 def main(

@@ -69,21 +69,44 @@ _NO_ELECTION = "no election given: which name do the candidates contend for?"
 
 # What identifies an election and a candidate: in every layer but the URL query.
 _CANDIDATE = {
-    "election": Option(name, "the name contended for"),
-    "candidate_id": Option(name, "this candidate; default: host, process and a random part"),
-    "metadata": Option(_metadata, "shown to everybody who asks who leads"),
-    "beat_timeout": Option(seconds, "seconds a leader may go without a sign of progress"),
+    "election": Option(name, "the name contended for: any text of 1 to 255 characters"),
+    "candidate_id": Option(
+        name, "tells people who leads; default: host, process id and a random part"
+    ),
+    "metadata": Option(
+        _metadata, "shown to everybody who asks who leads; at most 4 KiB of JSON; default: none"
+    ),
+    "beat_timeout": Option(
+        seconds,
+        "seconds a leader may go without a sign of progress; default: for ever, or, with healthy=, "
+        "the ttl",
+    ),
 }
 _IDENTITY = {"url": Option(lambda value: value, "the store")} | _CANDIDATE
 # What every store understands: in the URL query too.
 _COMMON = {
     "ttl": Option(seconds, f"the lease in seconds; default {DEFAULT_TTL:g}"),
-    "heartbeat": Option(seconds, "seconds between renewals; default: a third of the window"),
-    "request_timeout": Option(seconds, "seconds for one request; default: heartbeat"),
-    "stop_grace": Option(seconds_or_zero, "seconds by which belief ends earlier; default 0"),
-    "drain_timeout": Option(seconds, "seconds a resignation waits for work; default: the window"),
-    "namespace": Option(name, "keeps applications apart; default leaderlock"),
-    "epoch": Option(whole_number(0, MAX_EPOCH), "incarnation of the store; default 1"),
+    "heartbeat": Option(seconds, "seconds between renewals; default: a third of the belief window"),
+    "request_timeout": Option(
+        seconds, "the longest that one request may take, in seconds; default: heartbeat"
+    ),
+    "stop_grace": Option(
+        seconds_or_zero,
+        "ends the belief that many seconds earlier, so that work can finish while others are still "
+        "kept out; default 0",
+    ),
+    "drain_timeout": Option(
+        seconds,
+        "how many seconds a resigning leader waits for its work; default: the belief window",
+    ),
+    "namespace": Option(
+        name, "keeps the elections of different applications apart; default leaderlock"
+    ),
+    "epoch": Option(
+        whole_number(0, MAX_EPOCH),
+        "the incarnation of the store; raise it when the store is swapped, restored or flushed; "
+        "default 1",
+    ),
 }
 
 

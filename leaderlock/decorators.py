@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import functools
 import inspect
 from collections.abc import Callable, Coroutine
@@ -176,6 +175,8 @@ class Guard(Generic[D]):
     def _wrap_coroutine(self, function: Callable[..., Any], fill_in: _Filler) -> Callable[..., Any]:
         @functools.wraps(function)
         async def wrapper(*args: Any, **kwargs: Any) -> Any:
+            import asyncio  # a third of all that this package would import
+
             from leaderlock.aio.bridge import hold_term
             from leaderlock.aio.scope import TermScope
 

@@ -147,6 +147,15 @@ def main(
         bool,
         typer.Option("--json", rich_help_panel=OUTPUT, help="Print the report only, as JSON."),
     ] = False,
+    svg: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            dir_okay=False,
+            rich_help_panel=OUTPUT,
+            help="Also make a picture, an SVG file, of what is printed.",
+        ),
+    ] = None,
     keep: Annotated[
         bool,
         typer.Option(
@@ -159,6 +168,7 @@ def main(
     began = now()
     if not hasattr(signal, "SIGSTOP"):
         raise typer.BadParameter("pausing a process takes a Unix system (Linux, macOS)")
+    check_picture(svg, as_json=as_json)
     signal.signal(signal.SIGTERM, interrupted)
     signal.signal(signal.SIGHUP, interrupted)
     try:
@@ -179,11 +189,19 @@ def main(
                 mode=choose_mode(no_fence=no_fence, no_election=no_election),
                 began=began,
             )
-            status = run(settings, as_json=as_json)
+            status = run(settings, as_json=as_json, svg=svg)
     except KeyboardInterrupt:
         print("Interrupted; all processes have ended.", file=sys.stderr)
         status = 128 + signal.SIGINT
     raise typer.Exit(status)
+
+
+def check_picture(svg: Path | None, *, as_json: bool) -> None:
+    """Refuse, before half a minute has gone by, a picture that cannot be made."""
+    if svg is not None and as_json:
+        raise typer.BadParameter("--json prints nothing to make a picture of", param_hint="--svg")
+    if svg is not None and not svg.absolute().parent.is_dir():
+        raise typer.BadParameter(f"there is no folder {svg.parent}", param_hint="--svg")
 
 
 @contextmanager
@@ -206,9 +224,9 @@ def choose_mode(*, no_fence: bool, no_election: bool) -> Mode:
     return Mode.NO_FENCE if no_fence else Mode.FENCED
 
 
-def run(settings: Settings, *, as_json: bool) -> int:
+def run(settings: Settings, *, as_json: bool, svg: Path | None) -> int:
     """Run the demo and print its report; returns the exit status."""
-    console = view.console()
+    console = view.console(record=svg is not None)
     try:
         outcome = scenario.run(settings, view.choose(console, silent=as_json))
     except ChildCrashed as error:
@@ -219,4 +237,6 @@ def run(settings: Settings, *, as_json: bool) -> int:
         print(json.dumps(result.as_json(), indent=2))
     else:
         report.show(result, console)
+    if svg is not None:
+        view.save_picture(console, svg)
     return 0 if result.ok else 1

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+from pathlib import Path
 from types import TracebackType
 from typing import Protocol, Self
 
@@ -108,26 +110,12 @@ class PlainView(SilentView):
         print(f"{max(0.0, at - self._began):7.3f}  {text}", flush=True)
 
 
-class LiveView:
-    """The four servers and the progress, redrawn in place; what happens scrolls by above."""
+class ColourView(SilentView):
+    """One line per thing that happens, in colour."""
 
     def __init__(self, console: Console) -> None:
         self._console = console
-        self._live = Live(console=console, auto_refresh=False)
         self._began = now()
-        self._drawn = 0.0
-
-    def __enter__(self) -> Self:
-        self._live.start()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
-        self._live.stop()
 
     def begin(self, at: float) -> None:
         """See View."""
@@ -142,6 +130,35 @@ class LiveView:
         text = sentence(event)
         if text:
             self._print(event.at, text, "red" if event.kind is Kind.REFUSED else "")
+
+    def _print(self, at: float, text: str, style: str) -> None:
+        stamp = Text(f"{max(0.0, at - self._began):7.3f}  ", style="dim")
+        self._console.print(stamp.append(text, style=style))
+
+
+class LiveView(ColourView):
+    """The four servers and the progress, redrawn in place; what happens scrolls by above."""
+
+    def __init__(self, console: Console) -> None:
+        super().__init__(console)
+        self._live = Live(console=console, auto_refresh=False)
+        self._drawn = 0.0
+
+    def __enter__(self) -> Self:
+        self._live.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._live.stop()
+
+    def show(self, event: Event, board: Board) -> None:
+        """See View."""
+        super().show(event, board)
         if now() > self._drawn + 0.1 or event.kind is Kind.GONE:  # charges come faster than eyes
             self.refresh(board)
 
@@ -166,25 +183,31 @@ class LiveView:
         )
         return Group(table, bar)
 
-    def _print(self, at: float, text: str, style: str) -> None:
-        stamp = Text(f"{max(0.0, at - self._began):7.3f}  ", style="dim")
-        self._live.console.print(stamp.append(text, style=style))
 
-
-def console() -> Console:
+def console(*, record: bool = False) -> Console:
     """Where everything for people is printed; wide enough for the report also in a pipe."""
-    width = None if sys.stdout.isatty() else 110
+    width = None if sys.stdout.isatty() and not record else 110
     terminal = False if plain() else None  # None: let rich find out
-    return Console(width=width, force_terminal=terminal, highlight=False, markup=False)
+    return Console(
+        width=width, force_terminal=terminal, highlight=False, markup=False, record=record
+    )
 
 
 def choose(console: Console, *, silent: bool) -> View:
     """The view that suits where the output goes."""
     if silent:
         return SilentView()
+    if console.record:  # what is redrawn in place would be in the picture each time
+        return ColourView(console)
     if plain():
         return PlainView()
     return LiveView(console)
+
+
+def save_picture(console: Console, file: Path) -> None:
+    """What was printed on a recording console, as an SVG that loads nothing from elsewhere."""
+    picture = console.export_svg(title="make demo")
+    file.write_text(re.sub(r"@font-face \{[^}]*\}\s*", "", picture), encoding="utf-8")
 
 
 def plain() -> bool:

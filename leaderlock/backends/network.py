@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import ssl
 import time
@@ -130,6 +131,13 @@ def connect(host: Host, timeout: float) -> socket.socket:
         except OSError:
             if not addresses:
                 raise
+
+
+def has_ended(connection: socket.socket | int) -> bool:
+    """Whether the server has closed an idle one: otherwise it has nothing to say on it."""
+    poll = select.poll()  # which needs no file descriptor of its own: there may be none left
+    poll.register(connection, select.POLLIN)
+    return bool(poll.poll(0))
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,16 @@ from collections.abc import Callable
 
 from leaderlock.backends.base import Attempt
 
+_LOOKS = 100  # in one ttl
+
+
+def net(ttl: float, waiting: int) -> float:
+    """After how many seconds one of so many attempts that wait asks again without a wake.
+
+    Only in case that a wake was lost: together, thousands ask no more often than a hundred do.
+    """
+    return ttl * max(1.0, waiting / _LOOKS)
+
 
 class Wakes:
     """Callbacks by the name of what they wait for, such as an election or a key of the store.
@@ -37,6 +47,12 @@ class Wakes:
         """What is waited for."""
         with self._lock:
             return frozenset(self._callbacks)
+
+    def __len__(self) -> int:
+        return len(self._callbacks)
+
+    def __contains__(self, name: str) -> bool:
+        return name in self._callbacks
 
     def ring(self, name: str) -> None:
         """Wake those who wait for `name`."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from kazoo.exceptions import (
     BadVersionError,
@@ -12,12 +12,25 @@ from kazoo.exceptions import (
     NotEmptyError,
     RolledBackError,
 )
+from kazoo.protocol.serialization import (
+    CheckVersion,
+    Create,
+    Delete,
+    Exists,
+    GetData,
+    SetData,
+    Sync,
+    Transaction,
+)
 
 from leaderlock.backends.zookeeper.backend import ZooKeeperBackend
 from leaderlock.backends.zookeeper.connection import Talk
 from leaderlock.errors import BackendRefused, ConfigurationError
 from leaderlock.fencing.store import StoreFence
 from leaderlock.tokens import FencingToken
+
+_ANY = -1  # version
+_PERSISTENT = 0
 
 
 class _Place(NamedTuple):
@@ -39,9 +52,9 @@ class ZooKeeperFence(StoreFence[ZooKeeperBackend]):
     def read(self, key: str) -> bytes | None:
         path = self._path(key)
         with self._backend._connection.talk() as talk:
-            talk.ask(talk.client.sync_async(path))
+            talk.ask(Sync(path))
             try:
-                return bytes(talk.ask(talk.client.get_async(path))[0])
+                return bytes(talk.ask(GetData(path, None))[0])
             except NoNodeError:
                 return None
 
@@ -63,11 +76,16 @@ class ZooKeeperFence(StoreFence[ZooKeeperBackend]):
             queue = nodes.queue(talk, nodes.parent(self.resource))
             if not queue:
                 return None
+            path = queue[0].path
             try:
-                _, stat = talk.ask(talk.client.get_async(queue[0].path))
-            except NoNodeError:
+                value, stat = talk.ask(GetData(path, None))
+                if stat.czxid == token.value and stat.version == 0:
+                    # Its leader will write it with the next heartbeat. Until then it could not be
+                    # told from one that was deleted and made again.
+                    stat = talk.ask(SetData(path, value, 0))
+            except (NoNodeError, BadVersionError):
                 return None
-            return _Place(queue[0].path, stat.version) if stat.czxid == token.value else None
+            return _Place(path, stat.version) if stat.czxid == token.value else None
 
     def _commit(
         self,
@@ -77,27 +95,25 @@ class ZooKeeperFence(StoreFence[ZooKeeperBackend]):
         deletes: tuple[str, ...],
     ) -> bool:
         with self._backend._connection.talk() as talk:
-            transaction = talk.client.transaction()
-            transaction.check(place.path, place.version)
+            operations: list[Any] = [CheckVersion(place.path, place.version)]
             acl = self._backend._nodes._acl
             made: set[str] = set()
             for key, value in puts.items():
                 path = self._path(key)
                 if path in made or self._exists(talk, path):
-                    transaction.set_data(path, value)
+                    operations.append(SetData(path, value, _ANY))
                     continue
                 for missing in reversed(self._missing_above(talk, path, made)):
-                    transaction.create(missing, b"", acl=acl)
+                    operations.append(Create(missing, b"", acl, _PERSISTENT))
                     made.add(missing)
-                transaction.create(path, value, acl=acl)
+                operations.append(Create(path, value, acl, _PERSISTENT))
                 made.add(path)
-            for key in deletes:
-                if self._exists(talk, self._path(key)):
-                    transaction.delete(self._path(key))
-            return _was_carried_out(talk.ask(transaction.commit_async()))
+            gone = [path for path in map(self._path, deletes) if self._exists(talk, path)]
+            operations += [Delete(path, _ANY) for path in gone]
+            return _was_carried_out(talk.ask(Transaction(operations)))
 
     def _exists(self, talk: Talk, path: str) -> bool:
-        return talk.ask(talk.client.exists_async(path)) is not None
+        return talk.ask(Exists(path, None)) is not None
 
     def _missing_above(self, talk: Talk, path: str, made: set[str]) -> list[str]:
         """The lowest first."""

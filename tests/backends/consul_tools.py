@@ -104,6 +104,17 @@ class Operator:
         entry = self.entry(election)
         return str(entry.get("Session", "")) if entry else ""
 
+    def heirs(self, election: str) -> list[str]:
+        """Their sessions, in the order in which they came; "dead" for a key without one."""
+        prefix = self.path(election).removesuffix("leader") + "heir/"
+        try:
+            found = self.server.call("GET", prefix + "?recurse&consistent")
+        except Refusal as answer:
+            assert answer.status == 404
+            return []
+        found.sort(key=lambda entry: entry["CreateIndex"])
+        return [entry.get("Session", "dead") for entry in found]
+
     def sessions(self) -> list[dict[str, Any]]:
         found: list[dict[str, Any]] = self.server.call("GET", "/v1/session/list?consistent")
         return found

@@ -12,9 +12,11 @@ from collections.abc import Iterator
 from leaderlock import LeaderElector
 from leaderlock.backends.base import Settings
 from leaderlock.backends.redis import RedisBackend
+from leaderlock.backends.redis.scripts import CAMPAIGN
 from leaderlock.backends.redis.target import target_of
 from leaderlock.testing.servers.redis import RedisServer
 from leaderlock.url import StoreURL
+from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record
 
 TTL = 2.0
@@ -39,9 +41,35 @@ def elector_at(url: str, record: Record | None = None, ttl: float = TTL) -> Lead
     )
 
 
+OF_CAMPAIGNS = CAMPAIGN.digest.encode()
+"""Stands in a campaign to a server that knows the script; see `prepare`."""
+
+
+def prepare(backend: RedisBackend) -> None:
+    """Have it connected, and its server know the script of campaigns."""
+    win(backend, attempt_at("other"))
+
+
 def scripts_run(server: RedisServer) -> int:
-    found = re.search(r"cmdstat_eval:calls=(\d+)", str(server.call("INFO", "commandstats")))
-    return int(found[1]) if found else 0
+    return _calls("eval|evalsha", server)
+
+
+def requests_to(*servers: RedisServer) -> int:
+    """What candidates have asked so far: scripts, readings and subscriptions."""
+    return _calls("eval|evalsha|hmget|subscribe|unsubscribe", *servers)
+
+
+def _calls(words: str, *servers: RedisServer) -> int:
+    told = "".join(str(server.call("INFO", "commandstats")) for server in servers)
+    return sum(int(calls) for calls in re.findall(rf"cmdstat_(?:{words}):calls=(\d+)", told))
+
+
+def queue_of(server: RedisServer, election: str = "e") -> list[str]:
+    """The attempts that wait, the first in front."""
+    key = f"{{leaderlock:{election}}}:queue"
+    places = server.call("ZRANGEBYSCORE", key, "0", "+inf")
+    assert isinstance(places, list)
+    return [str(place).partition(":")[2] for place in places]
 
 
 def keys_of(server: RedisServer) -> list[str]:

@@ -9,6 +9,7 @@ import time
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -110,7 +111,7 @@ def test_the_lock_delay_can_be_chosen(make: Make, operator: Operator) -> None:
     assert (limits.hold_off, limits.expiry_factor) == (7.5, 2.0)
 
 
-def test_a_client_has_one_session_whatever_it_leads_and_none_while_it_waits(
+def test_a_client_has_one_session_for_all_that_it_leads_and_waits_for(
     make: Make, operator: Operator
 ) -> None:
     leader, waiter, elections = make(), make(), [new_election() for _ in range(6)]
@@ -124,8 +125,9 @@ def test_a_client_has_one_session_whatever_it_leads_and_none_while_it_waits(
         thread.join()
     for election in elections:
         must_wait(waiter, an_attempt(election))
-    assert len(operator.sessions()) == before + 1
+    assert len(operator.sessions()) == before + 2
     assert len({operator.holder(election) for election in elections}) == 1
+    assert len({heir for election in elections for heir in operator.heirs(election)}) == 1
 
 
 def test_a_heartbeat_is_two_requests_however_many_terms_it_renews(
@@ -138,7 +140,7 @@ def test_a_heartbeat_is_two_requests_however_many_terms_it_renews(
     asked = []
     exchange = backend._store._http._exchange
 
-    def counted(method: str, target: str, body: bytes | None) -> Any:
+    def counted(method: str, target: str, body: bytes) -> Any:
         asked.append((method, target.split("?")[0].rpartition("/")[0]))
         return exchange(method, target, body)
 
@@ -200,10 +202,17 @@ def test_a_candidate_whose_session_has_ended_gets_another_one(
     }
 
 
-def test_belief_begins_before_the_session_is_asked_for(make: Make, server: ConsulServer) -> None:
-    """Not with the answer, and not with the lock, which renews nothing."""
+@pytest.mark.parametrize(("ttl", "is_news"), [(2, False), (600, True)])
+def test_belief_begins_before_the_session_is_asked_for(
+    make: Make, server: ConsulServer, ttl: float, is_news: bool
+) -> None:
+    """Not with the answer, and not with the lock, which renews nothing.
+
+    What is not older than 2 % of a ttl needs not be asked again, and belief begins with it.
+    """
     with Proxy(server.port) as proxy:
-        backend, attempt = make(server.url_at(proxy.port), request_timeout=5), an_attempt("belief")
+        backend = make(server.url_at(proxy.port), ttl=ttl, request_timeout=5)
+        attempt = an_attempt("belief")
         win(backend, an_attempt(new_election()))
         proxy.delay(0.1)
         clock = backend.settings.clock
@@ -216,7 +225,12 @@ def test_belief_begins_before_the_session_is_asked_for(make: Make, server: Consu
         begin = clock.now()
         again = win(backend, an_attempt(new_election()))
         end = clock.now()
-        assert again.sent_at is not None and begin + 0.2 <= again.sent_at <= end - 0.4
+        assert again.sent_at is not None
+        if is_news:
+            assert renewed.sent_at <= again.sent_at < begin
+        else:
+            assert begin + 0.2 <= again.sent_at <= end - 0.4
+        backend.release(attempt)
         backend.close()
 
 
@@ -547,7 +561,7 @@ def test_what_could_not_be_released_is_given_back_with_a_heartbeat(
         win(backend, kept)
         given_up = an_attempt(election)
         win(backend, given_up)
-        proxy.hold()
+        proxy.reset()
         with pytest.raises(BackendUnavailable):
             backend.release(given_up)
         proxy.pass_on()
@@ -630,25 +644,30 @@ def test_an_index_that_runs_backwards_begins_anew(
         monkeypatch.setattr(
             watcher._connection, "wait_for_change", lambda prefix, index, wait: (answered, {})
         )
-        assert watcher._look(9, {})[0] == continued
+        assert watcher._look(9, {}, 5.0)[0] == continued
 
 
-def test_after_a_gap_everybody_is_woken(
+def test_after_a_gap_observers_are_woken_and_heirs_of_what_is_free(
     server: ConsulServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     backend, woken = make_backend(server.url), []
     with backends(backend):
         watcher = backend._watcher
         monkeypatch.setattr(Watcher, "_start", lambda self: None)
-        watcher.watch("k", lambda: woken.append("observer"))
-        watcher.expect("k", an_attempt("e", lambda: woken.append("attempt")))
-        held = {"k": Entry("k", 5, "session")}
+        watcher.watch("n/held/leader", lambda: woken.append("observer"))
+        for name in ("held", "free"):
+            backend._line.join(f"n/{name}/", an_attempt(name, partial(woken.append, name)))
+            backend._heirs._places[f"n/{name}/"] = "ours"
+        found = {
+            "n/held/leader": Entry("n/held/leader", 5, "session"),
+            "n/free/leader": Entry("n/free/leader", 4),
+        }
         monkeypatch.setattr(
-            watcher._connection, "wait_for_change", lambda prefix, index, wait: (5, held)
+            watcher._connection, "wait_for_change", lambda prefix, index, wait: (5, found)
         )
-        assert watcher._look(0, {}) == (5, held)
-        assert sorted(woken) == ["attempt", "observer"]
-        assert watcher._look(5, held) == (5, held)
+        assert watcher._look(0, {}, 5.0) == (5, found, 5.0)
+        assert sorted(woken) == ["free", "observer"]
+        assert watcher._look(5, found, 5.0) == (5, found, 5.0)
         assert len(woken) == 2, "nothing has changed"
 
 
@@ -702,8 +721,8 @@ def test_many_cycles_leave_nothing_behind(make: Make, operator: Operator) -> Non
             f"threads, files, sessions, keys: {before} before",
         )
     assert not backend._locks.all() and not rival._locks.all()
-    for watcher in (backend._watcher, rival._watcher):
-        assert not watcher._waiters._expected and not watcher._waiters.attempts.names()
+    for each in (backend, rival):
+        assert not each._line.folders() and not each._heirs and not each._heirs._freed
 
 
 def test_a_forked_child_sends_not_a_byte_on_the_parents_connections(

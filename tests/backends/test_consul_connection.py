@@ -180,6 +180,9 @@ def as_consul(path: str) -> tuple[int, str, dict[str, str]]:
         return 200, json.dumps({"ID": "s"}), {}
     if path.startswith("/v1/session/renew"):
         return 200, json.dumps([{"ID": "s"}]), {}
+    if path.startswith("/v1/txn?consistent"):
+        error = {"OpIndex": 0, "What": 'key "leaderlock/e/leader" doesn\'t exist'}
+        return 409, json.dumps({"Results": None, "Errors": [error]}), {}
     if path.startswith("/v1/txn"):
         source = {"Key": "leaderlock/source", "Value": "YQ==", "ModifyIndex": 3, "Flags": 0}
         results = [{"KV": source}, {"KV": {"ModifyIndex": 7}}]
@@ -211,7 +214,9 @@ def test_the_token_goes_by_header_and_the_environment_changes_nothing(
         for request, headers in server.seen:
             assert headers["X-Consul-Token"] == "top-secret"
             assert "secret" not in request and "dc=dc7" in request
-        assert all("consistent=1" in request for request, _ in server.seen if "GET" in request)
+        requests = [request for request, _ in server.seen]
+        assert all("consistent=1" in request for request in requests if "GET" in request)
+        assert "consistent=1" in next(r for r in reversed(requests) if "txn" in r), "of leader()"
 
 
 def test_the_token_can_stand_in_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,7 +14,7 @@ import pytest
 from etcd3 import etcdrpc as rpc
 
 from leaderlock import BackendUnavailable, LossReason, connect
-from leaderlock.backends.base import Granted, Renewal, Waiting
+from leaderlock.backends.base import Attempt, Granted, Renewal, Waiting
 from leaderlock.backends.etcd import target as target_module
 from leaderlock.backends.etcd.connection import Talk
 from leaderlock.backends.etcd.lease import SharedLease
@@ -52,7 +52,7 @@ def test_every_verb_takes_few_round_trips(own_etcd: EtcdServer) -> None:
         (["keep_alive", "txn"], lambda: backend.renew([a, b, c])),
         (["range"], lambda: backend.leader("e")),
         (["txn"], lambda: backend.release(a)),
-        (["keep_alive", "txn"], lambda: backend.campaign(b)),  # after its wake
+        (["txn"], lambda: backend.campaign(b)),  # after its wake: the heartbeat is not long ago
     ):
         with asked() as requests:
             verb()
@@ -190,6 +190,18 @@ def test_a_term_needs_both_proofs_from_one_raft_term(
     backend.close()
 
 
+def test_what_was_heard_from_an_earlier_leader_of_etcds_proves_no_term(
+    own_etcd: EtcdServer,
+) -> None:
+    backend = backend_at(own_etcd.url, ttl=600.0, timeout=60.0)  # what was heard is not too old
+    win(backend, attempt_at())
+    own_etcd.restart()  # which makes it the leader of another raft term
+    with pytest.raises(BackendUnavailable, match="another leader"):
+        _while_unavailable(lambda: backend.campaign(attempt_at("f")))
+    assert win(backend, attempt_at("g")), "it goes on to rely on it"
+    backend.close()
+
+
 def test_many_attempts_are_proved_in_few_requests(own_etcd: EtcdServer) -> None:
     """etcd takes 128 operations in one (--max-txn-ops)."""
     backend = backend_at(own_etcd.url)
@@ -250,9 +262,44 @@ def test_a_grant_counts_from_before_the_keep_alive(own_etcd: EtcdServer) -> None
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Talk, "ask", ask)
         for call in (lambda: backend.campaign(attempt_at()), lambda: backend.renew([attempt_at()])):
+            clock.advance(backend.settings.request_timeout)  # what was heard is too old
             before = clock.now()
             answer = call()
             assert isinstance(answer, Waiting) is False and answer.sent_at == before  # type: ignore[union-attr]
+    backend.close()
+
+
+def test_a_term_begins_with_what_was_heard_not_long_before(own_etcd: EtcdServer) -> None:
+    """It has two thirds of its belief at least, as terms have when a heartbeat is due."""
+    backend = backend_at(own_etcd.url, timeout=2.0)
+    clock = FakeClock()
+    object.__setattr__(backend.settings, "clock", clock)
+    names = iter("bcdefg")
+
+    def elect(waiting: Attempt | None = None) -> tuple[list[str], Any]:
+        """The requests, and how old the proof is."""
+        with asked() as requests:
+            granted = backend.campaign(waiting or attempt_at(name := next(names), name))
+        assert isinstance(granted, Granted) and granted.sent_at is not None
+        return [verb for verb, _ in requests], clock.now() - granted.sent_at
+
+    assert elect() == (["grant", "txn"], 0.0)
+    clock.advance(0.9)
+    assert elect() == (["txn"], pytest.approx(0.9))
+    clock.advance(0.2)  # more than half a request_timeout after the grant
+    assert elect() == (["keep_alive", "txn"], 0.0)
+
+    win(backend, attempt_at())
+    waiting = [attempt_at(name=name) for name in "xy"]
+    for attempt in waiting:
+        assert isinstance(backend.campaign(attempt), Waiting)
+    backend.renew(waiting)
+    backend.release(attempt_at())
+    clock.advance(1.9)  # heartbeats go on, for whoever waits
+    assert elect(waiting[0]) == (["txn"], pytest.approx(1.9))
+    backend.release(waiting[0])
+    clock.advance(0.2)
+    assert elect(waiting[1]) == (["keep_alive", "txn"], 0.0)
     backend.close()
 
 
@@ -718,6 +765,21 @@ def _until_answered(call: Any) -> None:
             call()
             return True
         except BackendUnavailable:
+            return False
+
+    eventually(answered)
+
+
+def _while_unavailable(call: Any) -> None:
+    """The first error that is not about the connection."""
+
+    def answered() -> bool:
+        try:
+            call()
+            return True
+        except BackendUnavailable as error:
+            if "another leader" in str(error):
+                raise
             return False
 
     eventually(answered)

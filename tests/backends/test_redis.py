@@ -32,13 +32,18 @@ from leaderlock.testing import FakeClock
 from leaderlock.testing.servers.proxy import Proxy
 from leaderlock.testing.servers.redis import RedisServer, ValkeyServer
 from leaderlock.url import StoreURL
-from tests.backends.redis_tools import TTL, backend_at, elector_at, keys_of, scripts_run
+from tests.backends.redis_tools import (
+    OF_CAMPAIGNS,
+    TTL,
+    backend_at,
+    elector_at,
+    keys_of,
+    prepare,
+    scripts_run,
+)
 from tests.backends.store_peer import Peer
 from tests.backends.tools import attempt_at, win
 from tests.elector.tools import Record, eventually, lasts_at_most, our_threads
-
-OF_CAMPAIGNS = b"uptime_in_seconds"  # stands in that script only
-
 
 # Requests
 
@@ -47,11 +52,12 @@ def test_a_lost_reply_to_the_winning_campaign_costs_nothing(own_redis: RedisServ
     """And it is sent once: redis-py would send it again (redis-py#3559)."""
     with Proxy(own_redis.port) as proxy:
         backend = backend_at(own_redis.url_at(proxy.port), timeout=1.0)
-        backend.leader("e")  # connects
+        prepare(backend)
+        before = scripts_run(own_redis)
         proxy.drop_replies(after=OF_CAMPAIGNS)
         with pytest.raises(BackendUnavailable):
             backend.campaign(attempt_at())
-        assert scripts_run(own_redis) == 1
+        assert scripts_run(own_redis) - before == 1
         token = own_redis.call("HGET", "{leaderlock:e}:leader", "token")
         proxy.pass_on()
         assert win(backend, attempt_at()) == int(str(token))
@@ -63,6 +69,8 @@ def test_a_lost_reply_to_the_winning_campaign_costs_nothing(own_redis: RedisServ
 
 def test_an_elector_whose_winning_reply_was_lost_leads_once(own_redis: RedisServer) -> None:
     record = Record()
+    with contextlib.closing(backend_at(own_redis.url)) as another:
+        prepare(another)
     with Proxy(own_redis.port) as proxy:
         proxy.drop_replies(after=OF_CAMPAIGNS)
         with elector_at(own_redis.url_at(proxy.port), record):
@@ -76,9 +84,24 @@ def test_an_elector_whose_winning_reply_was_lost_leads_once(own_redis: RedisServ
     assert "{leaderlock:e}:leader" not in keys_of(own_redis)
 
 
+@pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
+def test_a_server_that_has_forgotten_the_scripts_is_told_again(kind: type[RedisServer]) -> None:
+    with kind() as server, contextlib.closing(backend_at(server.url)) as backend:
+        for _ in range(3):
+            server.call("SCRIPT", "FLUSH")
+            win(backend, attempt_at())
+            server.call("SCRIPT", "FLUSH")
+            backend.release(attempt_at())
+            assert backend.leader("e").payload is None
+        before = scripts_run(server)
+        win(backend, attempt_at())
+        backend.release(attempt_at())
+        assert scripts_run(server) - before == 3, "what it knows is sent in full all the same"
+
+
 def test_a_campaign_carried_out_late_elects_nobody(own_redis: RedisServer) -> None:
     """The client has given up and said so, the request still lies in the server's buffers."""
-    backend = backend_at(own_redis.url, timeout=0.3)
+    backend = backend_at(own_redis.url)
     backend.campaign(attempt_at("warm up"))
     own_redis.freeze()
     with pytest.raises(BackendUnavailable):
@@ -111,7 +134,7 @@ def test_what_is_kept_of_attempts_ends_also_when_no_release_is_answered(
             backend.release(attempt)
         clock.advance(10.0)
     assert 3 <= len(backend._unanswered) <= 10
-    assert not backend._subscriber._waiters.names()
+    assert not backend._subscriber._waiting
     backend.close()
 
 
@@ -349,7 +372,7 @@ def test_messages_are_heard_again_after_the_connection_for_them_was_lost(
     backend.campaign(attempt_at(name="b", wake=woken.set))
     for how in "kill", "restart":
         assert woken.wait(10), "it was not woken on the first subscription, or after a new one"
-        eventually(lambda: "{leaderlock:e}:wake" in str(own_redis.call("PUBSUB", "CHANNELS")))
+        eventually(lambda: channels(own_redis) != [])
         woken.clear()
         if how == "kill":
             own_redis.call("CLIENT", "KILL", "TYPE", "pubsub")
@@ -385,14 +408,12 @@ def test_a_silent_connection_for_messages_is_replaced(
 
 def test_channels_of_nobody_are_unsubscribed(own_redis: RedisServer) -> None:
     backend = backend_at(own_redis.url)
-    win(backend, attempt_at())
-    backend.campaign(attempt_at(name="b"))
-    unwatch = backend.watch("other", lambda: None)
-    eventually(lambda: len(channels(own_redis)) == 2)
-    backend.release(attempt_at(name="b"))
+    unwatch = backend.watch("e", lambda: None)
+    eventually(lambda: "{leaderlock:e}:wake" in channels(own_redis))
     unwatch()
-    eventually(lambda: channels(own_redis) == [])
+    eventually(lambda: "{leaderlock:e}:wake" not in channels(own_redis))
     backend.close()
+    eventually(lambda: channels(own_redis) == [])
 
 
 def channels(server: RedisServer) -> list[object]:
@@ -412,15 +433,13 @@ def test_followers_hear_of_a_new_leader_at_once(own_redis: RedisServer) -> None:
     backend.close()
 
 
-def test_waiters_are_not_woken_by_an_election(own_redis: RedisServer) -> None:
+def test_who_waits_does_not_listen_to_the_election(own_redis: RedisServer) -> None:
+    """Else everybody would ask whenever anything happens."""
     backend, woken = backend_at(own_redis.url), threading.Event()
     win(backend, attempt_at())
     backend.campaign(attempt_at(name="b", wake=woken.set))
     assert woken.wait(10)
-    woken.clear()
-    own_redis.call("PUBLISH", "{leaderlock:e}:wake", "elected")
-    time.sleep(0.3)
-    assert not woken.is_set(), "everybody asks whenever somebody is elected"
+    assert "{leaderlock:e}:wake" not in channels(own_redis)
     backend.close()
 
 
@@ -590,8 +609,20 @@ def test_the_quarantine_tells_when_to_ask_again_and_ends(kind: type[RedisServer]
         waiting = backend.campaign(attempt_at())
         assert isinstance(waiting, Waiting) and waiting.retry_after is not None
         assert 0 < waiting.retry_after <= 4.2  # ttl + 1, and jitter
-        assert keys_of(server) == []
+        assert keys_of(server) == ["{leaderlock:e}:queue"]
         eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=8)
+
+
+def test_a_server_that_has_just_saved_its_data_is_not_taken_for_a_young_one() -> None:
+    """A start counts as a save, and is asked for first."""
+    with (
+        RedisServer() as server,
+        contextlib.closing(backend_at(server.url, ttl=0.3, quarantine=True)) as backend,
+    ):
+        eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=8)
+        backend.release(attempt_at())
+        server.call("SAVE")
+        assert win(backend, attempt_at())
 
 
 def test_the_quarantine_is_over_when_it_was_said_to_be() -> None:

@@ -102,8 +102,9 @@ def test_what_cannot_be_used_is_told_at_once(
 
 
 APP = (  # what docs/stores/redis.md says is needed
-    "app on >se/cret ~{leaderlock:* &{leaderlock:* -@all +eval +hget +hset +hmget +exists +get +set"
-    " +del +pexpire +pttl +time +info +publish +subscribe +unsubscribe +ping +select +wait"
+    "app on >se/cret ~{leaderlock:* &{leaderlock:* -@all +eval +evalsha +hget +hset +hmget +exists"
+    " +get +set +del +pexpire +pttl +zadd +zrem +zrank +zcard +zrange +zrangebyscore +time"
+    " +lastsave +info +publish +subscribe +unsubscribe +ping +select +wait"
 )
 
 
@@ -131,7 +132,7 @@ def test_the_rights_that_are_documented_are_enough(guarded: RedisServer) -> None
         with first:
             assert first.wait_elected(20)
             with second:
-                eventually(lambda: "{leaderlock:e}:wake" in str(guarded.call("PUBSUB", "CHANNELS")))
+                eventually(lambda: "{leaderlock:}:wake:" in str(guarded.call("PUBSUB", "CHANNELS")))
                 assert first.resign() and second.wait_elected(2)
                 assert first.leader()
     backend = backend_at(url, quarantine=True, ttl=0.5)

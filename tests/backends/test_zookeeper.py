@@ -135,6 +135,7 @@ def test_a_heartbeat_is_a_write_that_wakes_nobody(
     waiting = Woken(led.election)
     win(leader, led)
     assert isinstance(waiter.campaign(waiting.attempt), Waiting)
+    assert renewal(leader, led) is Renewal.RENEWED  # the first writes the node, once
     before = operate(server.port, lambda c: c.get(node_of(leader, led))[1])
     zxid = [line for line in server.ask("srvr").splitlines() if "Zxid" in line]
     for _ in range(5):
@@ -160,7 +161,22 @@ def test_all_nodes_are_proved_by_one_request(make: MakeBackend) -> None:
 
     connection._submit = note
     backend.renew(attempts)
-    assert [type(request).__name__ for request in sent] == ["Transaction"]
+    assert [type(request).__name__ for request in sent] == ["Checks"]
+
+
+def test_the_first_heartbeat_of_many_fits_into_requests_that_servers_take(
+    make: MakeBackend, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It writes the nodes, with their values: a server hangs up on more than 1 MB."""
+    backend = make()
+    attempts = [
+        Attempt(uuid.uuid4().hex, uuid.uuid4().hex, b"x" * 20_000, lambda: None) for _ in range(60)
+    ]
+    for attempt in attempts:
+        win(backend, attempt)
+    for _ in range(2):
+        assert set(backend.renew(attempts).outcomes.values()) == {Renewal.RENEWED}
+    assert len(backend.renew(attempts).outcomes) == len(attempts)
 
 
 def test_one_deleted_node_costs_the_others_nothing(
@@ -498,6 +514,27 @@ def test_nothing_is_asked_for_without_a_connection(
     assert not children(server, attempt)
 
 
+def test_a_reconnect_with_hundreds_of_attempts_to_take_back_is_answered(
+    server: ZooKeeperServer, make: MakeBackend
+) -> None:
+    """kazoo's thread takes 278 requests at most from itself: at the next one it waits for ever."""
+    with Proxy(server.port) as proxy:
+        backend, kept = make(request_timeout=1.0, port=proxy.port), new_attempt()
+        win(backend, kept)
+        given_up = [new_attempt() for _ in range(200)]
+        for attempt in given_up:
+            win(backend, attempt)
+        for attempt in given_up:  # as if the server had been silent to their release
+            backend._places.held[attempt.attempt_id].is_leaving = True
+        proxy.reset()
+        until(lambda: has_lost_connection(backend), SOON, "kazoo does not notice")
+        proxy.pass_on()
+        outcome = until_answered(ZooKeeperHarness(server), lambda: renewal(backend, kept))
+        assert outcome is Renewal.RENEWED
+        until(lambda: list(backend._places.held) == [kept.attempt_id], SOON, "they are kept")
+        assert not children(server, given_up[-1])
+
+
 # The session
 
 
@@ -685,7 +722,7 @@ def test_two_hundred_terms_leave_nothing(server: ZooKeeperServer, make: MakeBack
     assert tokens == sorted(set(tokens))
     assert not backend._wakes.names()
     client = session_of(backend).client
-    assert sum(len(watchers) for watchers in client._data_watchers.values()) == 0
+    assert sum(len(watchers) for watchers in client._child_watchers.values()) == 0
     forget()
 
 
@@ -700,7 +737,7 @@ def test_waiting_ones_that_give_up_leave_one_watch(
             assert isinstance(backend.campaign(waiting), Waiting)
         assert len(backend._wakes._callbacks[node_of(backend, led)]) == 1
         backend.release(waiting)
-    watchers = session_of(backend).client._data_watchers[node_of(backend, led)]
+    watchers = session_of(backend).client._child_watchers[node_of(backend, led)]
     assert len(watchers) == 1
     assert backend._wakes.names() == Wakes().names()
 

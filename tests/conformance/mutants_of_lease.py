@@ -73,9 +73,17 @@ class _Lease(MemoryBackend):
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
         answer = super().campaign(attempt)
         if isinstance(answer, Granted):
-            election = self._election(attempt.election)
-            election.expires_at = self._now() + self.factor * self.settings.ttl
+            self._election(attempt.election).expires_at = self._expiry(self._now())
         return answer
+
+    def _renew(self, attempt: Attempt, now: float) -> Renewal:
+        outcome = super()._renew(attempt, now)
+        if outcome is Renewal.RENEWED:  # else the first heartbeat would mend it
+            self._election(attempt.election).expires_at = self._expiry(now)
+        return outcome
+
+    def _expiry(self, now: float) -> float:
+        return now + self.factor * self.settings.ttl
 
 
 @mutant("test_unrenewed_term_ends_after_the_lease_and_not_before")

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import TypeVar
+
 import pytest
 
-from leaderlock.testing import BackendConformance
+from leaderlock.errors import BackendUnavailable
+from leaderlock.testing import BackendConformance, FaultyBackend
+from leaderlock.testing.conformance.silence import NoAnswerCases
 from tests.conformance import (
     mutants_of_election,
     mutants_of_lease,
     mutants_of_notice,
     mutants_of_silence,
 )
-from tests.conformance.harnesses import MemoryHarness
+from tests.conformance.harnesses import FaultyHarness, MemoryHarness
 from tests.conformance.mutants import MUTANTS, Mutant, all_cases, complaint
+
+T = TypeVar("T")
 
 _SOURCES = (mutants_of_election, mutants_of_lease, mutants_of_notice, mutants_of_silence)
 
@@ -47,6 +54,24 @@ _SOUND = {
 @pytest.mark.parametrize(("sound", "case"), _SOUND.values(), ids=_SOUND)
 def test_sound_backend_passes_in_the_same_way(sound: type[MemoryHarness], case: str) -> None:
     assert complaint(case, sound()) is None
+
+
+class _BusyOnce(FaultyBackend):
+    """The machine is busy when a client first asks: a short timeout is over before the answer."""
+
+    begun = False
+
+    def _call(self, method: str, request: Callable[[], T]) -> T:
+        if not self.begun and self.settings.request_timeout < FaultyHarness.request_timeout:
+            self.begun = True
+            request()
+            raise BackendUnavailable("no answer in time")
+        return super()._call(method, request)
+
+
+@pytest.mark.parametrize("case", [name for name in all_cases() if hasattr(NoAnswerCases, name)])
+def test_a_healthy_store_may_miss_a_timeout_that_is_for_silence(case: str) -> None:
+    assert complaint(case, FaultyHarness(wrapper=_BusyOnce)) is None
 
 
 def test_every_case_is_failed_by_a_broken_backend() -> None:

@@ -6,6 +6,7 @@ import gc
 import re
 from pathlib import Path
 from typing import NamedTuple
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -30,7 +31,8 @@ def find_snippets(language: str) -> list[Snippet]:
     found = []
     for page in PAGES:
         text = page.read_text(encoding="utf-8")
-        for match in re.finditer(rf"^```{language}\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+        block = rf'^```{language}(?: title="[^"]*")?\n(.*?)^```$'
+        for match in re.finditer(block, text, re.MULTILINE | re.DOTALL):
             line = text.count("\n", 0, match.start()) + 1
             found.append(Snippet(page, line, language, match[1]))
     return found
@@ -43,6 +45,9 @@ STORES = {
     "redis": "redis",
     "postgresql": "postgresql",
 }
+
+# The same without a scheme: as "host:port", or as the two arguments of a client.
+PORTS = {"2379": "etcd", "2181": "zookeeper"}
 
 # What a reader brings along to the snippets of the README.
 READERS_OWN = """
@@ -62,6 +67,12 @@ def test_a_python_block_runs(
         if re.search(found := rf"\b{scheme}://10\.[0-9.:,]+{database}", code):
             server: Shared = request.getfixturevalue(real)
             code = re.sub(found, server.url, code)
+
+    def real_address(match: re.Match[str]) -> str:
+        url = urlsplit(request.getfixturevalue(PORTS[match[2]]).url)
+        return f'"{url.hostname}{match[1]}{url.port}'
+
+    code = re.sub(r'"10[0-9.]+(:|", port=)(\d+)', real_address, code)
     namespace: dict[str, object] = {"__name__": "snippet"}
     exec(READERS_OWN, namespace)
     if "elector.run(work)" in code and "elector = " not in code:

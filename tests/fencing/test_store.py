@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
+from kazoo.protocol.serialization import Delete, GetData, SetData
 
 from leaderlock import (
     BackendRefused,
@@ -166,7 +167,7 @@ def depose(store: Store, leader: LeaderElector, request: pytest.FixtureRequest) 
         case "ZooKeeperFence":
             (place,) = backend._places.held.values()
             with backend._connection.talk() as talk:
-                talk.ask(talk.client.delete_async(place.node.path))
+                talk.ask(Delete(place.node.path, -1))
         case _:
             port = int(store.url.rpartition(":")[2])
             call(port, "DELETE", f"/v1/kv/{backend._key(store.election)}")
@@ -253,7 +254,7 @@ def test_a_leader_whose_node_somebody_has_written_to_goes_on(
         backend: Any = leader._client.runtime().backend
         (place,) = backend._places.held.values()
         with backend._connection.talk() as talk:
-            value, _ = talk.ask(talk.client.get_async(place.node.path))
-            talk.ask(talk.client.set_async(place.node.path, value))
+            value, _ = talk.ask(GetData(place.node.path, None))
+            talk.ask(SetData(place.node.path, value, -1))
         fence.write(token, {store.key("a"): b"2"})
         assert fence.read(store.key("a")) == b"2"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import json
 import re
@@ -30,7 +29,6 @@ from leaderlock.telemetry.events import ElectionEvent, Event
 from leaderlock.telemetry.watch import FAULTS
 from leaderlock.testing.servers.programs import program
 from tests.elector.tools import ROOT
-from tests.unit.test_house_rules import modules
 
 DOCS = ROOT / "docs"
 PAGE = (DOCS / "telemetry.md").read_text(encoding="utf-8")
@@ -217,28 +215,6 @@ def test_every_metric_of_opentelemetry_stands_in_the_table_and_no_other() -> Non
         opentelemetry.instrument(client, meter_provider=provider)
     table = PAGE.split("| Prometheus | OpenTelemetry |")[1].split("\n\n")[0]
     assert provider.meter.names == set(re.findall(r"`(leaderlock\.[a-z._]+)`", table))
-
-
-def log_lines() -> set[str]:
-    """The names of all that the package logs: a call of a logger's method, or of `Runtime.log`."""
-    found = set()
-    methods = {"debug", "info", "warning", "error", "exception", "log"}
-    for path in modules():
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-            if not (isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute)):
-                continue
-            texts = [a.value for a in node.args if isinstance(a, ast.Constant)]
-            for text in texts if node.func.attr in methods else ():
-                if isinstance(text, str) and text.startswith("leaderlock."):
-                    found.add(text.split()[0])
-    return found | {kind.name for kind in kinds() if kind.log_level}
-
-
-def test_every_log_line_stands_on_the_page_and_no_other() -> None:
-    section = PAGE.split("## Logs")[1].split("\n## ")[0]
-    named = set(re.findall(r"^\| `(leaderlock\.\w+)` \|", section, re.MULTILINE))
-    assert named == log_lines()
-    assert len(named) > 10
 
 
 def test_a_registry_that_is_described_has_no_samples() -> None:

@@ -303,6 +303,18 @@ def test_import_leaderlock_starts_nothing_and_imports_no_client() -> None:
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
 
 
+def test_who_does_not_use_asyncio_does_not_have_it_imported() -> None:
+    done = python(
+        "import sys\n"
+        "from leaderlock import LeaderElector\n"
+        "elector = LeaderElector('memory://?ttl=3', 'e')\n"
+        "work = elector.leader_only(lambda: 'worked')\n"
+        "with elector.lead(timeout=20):\n"
+        "    print(work(), 'asyncio' in sys.modules)\n"
+    )
+    assert (done.stdout, done.stderr) == ("worked False\n", "")
+
+
 @pytest.mark.parametrize("name", ["PYTHONDEVMODE", "PYTHONOPTIMIZE", "PYTHONWARNDEFAULTENCODING"])
 def test_it_runs_under_the_interpreters_other_modes(
     name: str, monkeypatch: pytest.MonkeyPatch

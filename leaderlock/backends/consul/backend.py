@@ -8,6 +8,8 @@ token is the ModifyIndex of the write that took the lock. A heartbeat renews the
 reads all keys by a majority of the servers: a term is proved by the key being held by our session
 and with our value, for a session alone says nothing of a key that was deleted or taken.
 
+Of all clients that wait, three are told when the lock is free: `Heirs`.
+
 Every write is a transaction that is bound to the index of the reading it follows from. So two
 attempts of one session cannot both lock a key, though to Consul they are the same (a lock taken
 again by its session succeeds); and what a server carries out after we have given up does nothing.
@@ -39,11 +41,13 @@ from leaderlock.backends.base import (
     Waiting,
 )
 from leaderlock.backends.consul.connection import Connection, Entry, Outcome
+from leaderlock.backends.consul.heirs import LEADER, PATIENCE, Heirs
+from leaderlock.backends.consul.line import Line
 from leaderlock.backends.consul.locks import Locks
 from leaderlock.backends.consul.session import OurSession
 from leaderlock.backends.consul.source import Source, name_of
 from leaderlock.backends.consul.target import LONGEST_LOCK_DELAY, OPTIONS, Target, target_of
-from leaderlock.backends.consul.waiting import JITTER, Watcher
+from leaderlock.backends.consul.waiting import Watcher
 from leaderlock.backends.layout import key_part, unpack
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -52,6 +56,7 @@ from leaderlock.url import Option, StoreURL
 _BELIEF_RATIO = 2 / 3
 _POLL = 1.0
 _TRIES = 5
+_NET = 10  # times the ttl: heirs and heartbeats notice everything before that, as far as we know
 
 
 class ConsulBackend(Backend):
@@ -68,8 +73,12 @@ class ConsulBackend(Backend):
         self._store = Connection(target, settings.request_timeout)
         self._session = OurSession(self._store, settings, self._lock_delay)
         self._source = Source(self._store, self._prefix)
-        self._watcher = Watcher(target, self._prefix)
         self._locks = Locks(self._store)
+        self._line = Line()
+        self._heirs = Heirs(
+            self._store, self._session, self._line, self._lock_delay, self._locks.note_free
+        )
+        self._watcher = Watcher(target, self._prefix, self._heirs)
         self._closed = False
 
     @classmethod
@@ -86,18 +95,27 @@ class ConsulBackend(Backend):
         return self._capabilities
 
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
-        key = self._key(attempt.election)
-        self._watcher.expect(key, attempt)  # first, so that no change after the reading is missed
+        folder, found = self._folder(attempt.election), None
+        is_new = self._line.join(folder, attempt)
         with self._store.deadline():
+            seen = self._locks.noted(folder + LEADER, attempt)
             for _ in range(_TRIES):
-                answer = self._contend(attempt, self._store.read(key))
+                if seen is None:
+                    found = self._store.read_all(folder)
+                    seen = found.get(folder + LEADER, Entry(folder + LEADER))
+                answer = self._contend(folder, attempt, seen)
                 if isinstance(answer, Granted):
-                    self._watcher.forget(attempt)
                     return answer
-                if answer is not None:
+                if answer is not Outcome.CHANGED:
                     break
-        self._watcher.start()
-        return answer or self._poll_soon()
+                seen = None
+            is_heir = self._line.is_first(folder, attempt) and self._is_heir(folder, found, is_new)
+        if answer is Outcome.DELAYED and is_heir and seen is not None:
+            self._locks.note_free(seen)
+        elif answer is not Outcome.CHANGED:
+            return Waiting(retry_after=random.uniform(0.5, 1.0) * _NET * self.settings.ttl)
+        # Nobody is told of the end of a lock-delay, not by a blocking query either.
+        return Waiting(retry_after=random.uniform(0.5, 1.0) * min(_POLL, self._lock_delay / 4))
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
         if not attempts:
@@ -105,38 +123,45 @@ class ConsulBackend(Backend):
         with self._store.deadline():
             session, sent_at = self._session.id, self.settings.clock.now()
             alive = self._session.renew(session)
-            # A server that was deposed may still renew; it cannot answer this reading.
-            entries = self._store.read_all(self._prefix) if alive else {}
+            waiting = {
+                a.attempt_id for a in attempts if self._line.has(self._folder(a.election), a)
+            }
+            leads = alive and len(waiting) < len(attempts)
+            entries: Mapping[str, Entry] = {}
+            if is_read := leads or self._heirs.is_look_due() or (waiting and not alive):
+                # A server that was deposed may still renew; it cannot answer this reading.
+                entries = self._store.read_all(self._prefix)
             outcomes = {}
             for attempt in attempts:
-                claim = self._locks.find(attempt)
-                entry = entries.get(self._key(attempt.election))
-                if entry and (entry.session, entry.attempt_id) == (session, attempt.attempt_id):
+                claim, entry = self._locks.find(attempt), entries.get(self._key(attempt.election))
+                found = (entry.session, entry.attempt_id) if entry else None
+                is_ours = alive and found == (session, attempt.attempt_id)
+                if is_ours or attempt.attempt_id in waiting:
                     outcomes[attempt.attempt_id] = Renewal.RENEWED
                 elif claim and claim.session and not (alive and claim.session == session):
                     outcomes[attempt.attempt_id] = Renewal.SESSION_LOST
                 else:
                     outcomes[attempt.attempt_id] = Renewal.TAKEN
-            if alive:
+            if is_read:
                 with contextlib.suppress(
                     BackendUnavailable, BackendRefused
                 ):  # there is a next time
-                    self._locks.sweep(session, entries)
-                    if self._source.key not in entries:
-                        self._source.write(session)
+                    self._look_after(session if alive else "", entries)
         return Renewed(outcomes=outcomes, sent_at=sent_at)
 
     def release(self, attempt: Attempt) -> None:
-        self._watcher.forget(attempt)
-        if (claim := self._locks.find(attempt)) is not None:
-            claim.retired = True
-            with self._store.deadline():
+        folder, claim = self._folder(attempt.election), self._locks.find(attempt)
+        self._line.leave(folder, attempt)
+        with self._store.deadline():
+            if claim is not None:
+                claim.retired = True
                 self._locks.give_back(claim)
+            self._heirs.leave(folder)
 
     def leader(self, election: str) -> Reading:
         with self._store.deadline():
-            entry = self._store.read(self._key(election))
-            source = name_of(self._source.read())
+            entry, found = self._store.read_both(self._key(election), self._source.key)
+        source = name_of(found)
         record = unpack(entry.value) if entry.session else None
         if record is None:
             return Reading(token=entry.flags or entry.index, source=source)
@@ -153,6 +178,7 @@ class ConsulBackend(Backend):
         with contextlib.suppress(BackendUnavailable, BackendRefused), self._store.deadline():
             for claim in self._locks.all():
                 self._locks.give_back(claim)  # before the session ends: that begins a lock-delay
+            self._heirs.leave_all()
             self._session.end()
         self._store.close()
         self._watcher.close(self.settings.request_timeout)
@@ -162,38 +188,66 @@ class ConsulBackend(Backend):
         self._watcher.abandon()
         self._session.abandon()
         self._locks.forget_all()
+        self._line.forget_all()
+        self._heirs.forget_all()
 
-    def _contend(self, attempt: Attempt, seen: Entry) -> Granted | Waiting | None:
-        """None: things have changed meanwhile, look again."""
+    def _contend(self, folder: str, attempt: Attempt, seen: Entry) -> Granted | Outcome:
+        """CHANGED: look again."""
         is_own = seen.attempt_id == attempt.attempt_id and seen.session == self._session.id
         if seen.session and not is_own:
-            return Waiting(retry_after=self.settings.ttl)
+            return Outcome.HELD
         session, sent_at = self._session.keep()
+        place = self._heirs.key_without(folder, attempt)
         if not seen.session:
-            outcome, claim, source = self._locks.take(attempt, seen, session, self._source.key)
-            if outcome is Outcome.DELAYED:
-                return self._poll_soon()
+            outcome, claim, source = self._locks.take(
+                attempt, seen, session, self._source.key, place
+            )
             if outcome is Outcome.NO_SOURCE:
                 self._source.write(session)
+            if outcome is Outcome.NO_SESSION:
+                self._session.doubt()
             if outcome is not Outcome.DONE:
-                return None
+                return outcome if outcome is Outcome.DELAYED else Outcome.CHANGED
         elif seen.session == session:
             claim = self._locks.adopt(attempt, seen)  # asked again after a lost reply
             source = self._source.read()
             if not source.index:
                 self._source.write(session)
-                return None
+                return Outcome.CHANGED
         else:
-            return None
+            return Outcome.CHANGED
         self._source.note(source, session)
+        self._line.leave(folder, attempt)
+        self._heirs.elected(folder, is_gone=bool(place))
         return Granted(token=claim.token, source=name_of(source), sent_at=sent_at)
 
-    def _poll_soon(self) -> Waiting:
-        """Nobody is told of the end of a lock-delay, not by a blocking query either."""
-        return Waiting(retry_after=random.uniform(0.5, 1.0) * min(_POLL, self._lock_delay / 4))
+    def _is_heir(self, folder: str, found: Mapping[str, Entry] | None, is_new: bool) -> bool:
+        """Whether this client is told when the lock is free."""
+        if found is None:  # there was no need to look
+            if self._heirs.is_one(folder):
+                return True
+            found = self._store.read_all(folder)
+        is_heir = self._heirs.apply(folder, found, is_new=is_new)
+        if is_heir:
+            self._watcher.start()
+        return is_heir
+
+    def _look_after(self, session: str, entries: Mapping[str, Entry]) -> None:
+        """What a heartbeat has to do besides, in a session that lives, if there is one."""
+        self._heirs.look_after(entries)
+        if self._heirs:
+            self._watcher.start()
+        if session:
+            ours = [e for k, e in entries.items() if e.session == session and k.endswith(LEADER)]
+            self._locks.sweep(ours)
+            if self._source.key not in entries:
+                self._source.write(session)
 
     def _key(self, election: str) -> str:
-        return f"{self._prefix}{key_part(election)}/leader"
+        return self._folder(election) + LEADER
+
+    def _folder(self, election: str) -> str:
+        return f"{self._prefix}{key_part(election)}/"
 
 
 def _capabilities(lock_delay: float | None) -> Capabilities:
@@ -210,5 +264,6 @@ def _capabilities(lock_delay: float | None) -> Capabilities:
         expiry_slack=0.5,
         hold_off=lock_delay or 0.0,
         hold_off_option="lock_delay" if lock_delay else "",
-        notice=_POLL + JITTER,
+        notice=_POLL + PATIENCE,
+        renews_waiting=True,
     )

@@ -7,9 +7,9 @@ import contextlib
 import enum
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import consul
 
@@ -18,8 +18,14 @@ from leaderlock.backends.consul.transport import Transport
 from leaderlock.backends.layout import unpack
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
+T = TypeVar("T")
+
+_CONSISTENT = [("consistent", "1")]
+_RECURSE = ("recurse", "1")
+_MOST_DELETIONS = 60  # Consul takes 64 operations in one transaction
+
 # In py-consul the classes stand beside Consul, in python-consul inside it.
-_API = consul.base if hasattr(consul.base, "KV") else consul.base.Consul
+_API = consul.base if hasattr(consul.base, "Session") else consul.base.Consul
 
 
 class _Verbs(consul.base.Consul):  # type: ignore[misc]
@@ -29,7 +35,6 @@ class _Verbs(consul.base.Consul):  # type: ignore[misc]
         self.http = http
         self.token = self.dc = None  # the transport adds them to every request
         self.consistency = "default"
-        self.kv = _API.KV(self)
         self.session = _API.Session(self)
 
 
@@ -51,12 +56,13 @@ class Entry:
 
 
 class Outcome(enum.Enum):
-    """What became of a write."""
+    """What became of a write, or that there was no use in it."""
 
     DONE = "done"
     CHANGED = "the key has changed since it was read"
     DELAYED = "the lock-delay keeps everybody out"
     NO_SESSION = "the session has ended"
+    HELD = "somebody else has the lock"
     NO_SOURCE = "the key that was to be read along does not exist"
 
 
@@ -129,28 +135,36 @@ class Connection:
 
     def read(self, key: str) -> Entry:
         """As a majority of the servers has it."""
-        _, found = self._get(key, consistency="consistent")
+        _, found = self._get(key, *_CONSISTENT)
         return found.get(key, Entry(key))
 
     def read_all(self, prefix: str) -> Mapping[str, Entry]:
         """The same for all keys that begin with `prefix`."""
-        _, found = self._get(prefix, recurse=True, consistency="consistent")
+        _, found = self._get(prefix, *_CONSISTENT, _RECURSE)
         return found
+
+    def read_both(self, key: str, other: str) -> tuple[Entry, Entry]:
+        """Two keys at the same moment."""
+        found = self._transact(
+            [{"Verb": "get", "Key": key}, {"Verb": "get", "Key": other}],
+            _read_all_along,
+            _CONSISTENT,
+        )
+        if key in found and other in found:
+            return found[key], found[other]
+        return self.read(key), self.read(other)  # one of them does not exist
 
     def wait_for_change(
         self, prefix: str, index: int, wait: float
     ) -> tuple[int, Mapping[str, Entry]]:
         """What one server has, after the index has moved on, or `wait` seconds. A hint."""
-        return self._get(prefix, recurse=True, index=index or None, wait=_duration(wait))
+        since = [("index", str(index))] if index else []
+        return self._get(prefix, _RECURSE, *since, ("wait", _duration(wait)))
 
-    def _get(self, key: str, **options: Any) -> tuple[int, Mapping[str, Entry]]:
-        index, found = self._consul.kv.get(key, **options)
-        items = found if isinstance(found, list) else [] if found is None else [found]
-        try:
-            # The index is text; and python-consul takes any 404 for a key that does not exist.
-            return int(index), {item["Key"]: _entry(item) for item in items}
-        except (ValueError, TypeError, LookupError, AttributeError) as error:
-            raise BackendUnavailable(f"not an answer of Consul: {error!r}") from error
+    def _get(self, key: str, *params: tuple[str, str]) -> tuple[int, Mapping[str, Entry]]:
+        """Not kv.get() of python-consul, which makes three copies of thousands of keys."""
+        answer: tuple[int, Mapping[str, Entry]] = self._http.get(_listed, f"/v1/kv/{key}", params)
+        return answer
 
     def write(
         self,
@@ -161,8 +175,9 @@ class Connection:
         session: str = "",
         flags: int = 0,
         also_read: str = "",
+        also_delete: str = "",
     ) -> Written:
-        """Change a key, provided that it still is as it was `seen`; read another one along.
+        """Change a key, provided that it still is as it was `seen`; read and delete others along.
 
         So a request that is carried out long after its sender has given up changes nothing, and
         none can be carried out twice. Not txn.put() of python-consul, which sends no token and
@@ -180,26 +195,60 @@ class Connection:
         if session:
             change["Session"] = session
         read = [{"Verb": "get", "Key": also_read}] if also_read else []
-        body = json.dumps([{"KV": operation} for operation in (check, *read, change)])
-        written: Written = self._http.put(
-            lambda answer: _written(answer, also_read), "/v1/txn", data=body
+        gone = _deletions([also_delete] if also_delete else [])
+        return self._transact(
+            [check, *read, change, *gone], lambda answer: _written(answer, also_read)
         )
-        return written
+
+    def lock_beside(
+        self, key: str, session: str, prefix: str, gone: Sequence[str]
+    ) -> Mapping[str, Entry]:
+        """Lock a key, delete others, and read all that begin with `prefix` as they are then.
+
+        Whoever holds the lock keeps it: look for it in the answer.
+        """
+        operations = [
+            *_deletions(gone[:_MOST_DELETIONS]),
+            {"Verb": "lock", "Key": key, "Session": session},
+            {"Verb": "get-tree", "Key": prefix},
+        ]
+        return self._transact(operations, _read_all_along)
+
+    def delete(self, keys: Sequence[str]) -> None:
+        """Whatever stands there."""
+        for at in range(0, len(keys), _MOST_DELETIONS):
+            self._transact(_deletions(keys[at : at + _MOST_DELETIONS]), _read_all_along)
+
+    def _transact(
+        self,
+        operations: Sequence[Mapping[str, object]],
+        parse: Callable[[Any], T],
+        params: Sequence[tuple[str, str]] = (),
+    ) -> T:
+        body = json.dumps([{"KV": operation} for operation in operations])
+        result: T = self._http.put(
+            lambda answer: parse(json.loads(answer.body)), "/v1/txn", params, data=body
+        )
+        return result
 
 
-def _written(response: Any, also_read: str) -> Written:
-    answer = json.loads(response.body)
-    errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
+def _listed(answer: Any) -> tuple[int, Mapping[str, Entry]]:
+    # With a 404 there are none; that of a gateway comes without an index.
+    index = int(answer.headers["X-Consul-Index"])
+    text = "[]" if answer.code == 404 else answer.body
+    return index, {entry.key: entry for entry in json.loads(text, object_hook=_entry)}
+
+
+def _deletions(keys: Sequence[str]) -> list[Mapping[str, object]]:
+    return [{"Verb": "delete", "Key": key} for key in keys]
+
+
+def _written(answer: Any, also_read: str) -> Written:
+    errors, said = _errors(answer)
     if not errors:
         *others, changed = (result["KV"] for result in answer["Results"])
-        read = Entry("")
-        if also_read:
-            value = base64.b64decode(others[-1]["Value"] or "")
-            read = _entry({**others[-1], "Value": value})
+        read = _entry(others[-1]) if also_read else Entry("")
         return Written(Outcome.DONE, int(changed["ModifyIndex"]), read)
-    said = "; ".join(str(error["What"]) for error in errors)
-    if "Permission denied" in said:
-        raise BackendRefused(f"Consul refuses the write: {said}")
     failed = {error["OpIndex"] for error in errors}
     if 0 in failed:
         return Written(Outcome.CHANGED)
@@ -212,12 +261,30 @@ def _written(response: Any, also_read: str) -> Written:
     raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
 
 
+def _read_all_along(answer: Any) -> Mapping[str, Entry]:
+    """Empty: it was not carried out, because a lock or a key is not as it was to be."""
+    errors, said = _errors(answer)
+    if errors and not any(word in said for word in ("lock", "session", "doesn't exist")):
+        raise BackendUnavailable(f"Consul did not carry out a transaction: {said}")
+    results = () if errors else answer["Results"] or ()
+    return {entry.key: entry for entry in (_entry(result["KV"]) for result in results)}
+
+
+def _errors(answer: Any) -> tuple[Sequence[Mapping[str, Any]], str]:
+    """Why a transaction was not carried out, also as a text."""
+    errors: Sequence[Mapping[str, Any]] = answer["Errors"] or ()
+    said = "; ".join(str(error["What"]) for error in errors)
+    if "Permission denied" in said:
+        raise BackendRefused(f"Consul refuses the write: {said}")
+    return errors, said
+
+
 def _entry(found: Mapping[str, Any]) -> Entry:
     return Entry(
         key=found["Key"],
         index=found["ModifyIndex"],
         session=found.get("Session") or "",
-        value=found["Value"] or b"",
+        value=base64.b64decode(found["Value"] or ""),
         flags=found["Flags"],
     )
 

@@ -7,12 +7,15 @@ each attempt may have at the store is remembered here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.consul.connection import Connection, Entry, Outcome, Written
 from leaderlock.backends.layout import pack
+
+_MOST_NOTED = 64
 
 
 @dataclass(slots=True)
@@ -41,7 +44,7 @@ class Locks:
 
     def __init__(self, store: Connection) -> None:
         self._store = store
-        self._claims: dict[str, Claim] = {}  # by attempt id
+        self.forget_all()
 
     def find(self, attempt: Attempt) -> Claim | None:
         """None: it holds nothing, and cannot come to hold anything either."""
@@ -51,7 +54,23 @@ class Locks:
         return list(self._claims.values())
 
     def forget_all(self) -> None:
-        self._claims = {}
+        """Begin without any; also in a forked child."""
+        self._claims: dict[str, Claim] = {}  # by attempt id
+        self._free: dict[str, Entry] = {}  # by key
+
+    def note_free(self, entry: Entry) -> None:
+        """So the key was seen when nobody held it: the next one that asks for it need not look."""
+        self._free[entry.key] = entry
+        if len(self._free) > _MOST_NOTED:
+            with suppress(KeyError, StopIteration, RuntimeError):  # another thread was quicker
+                del self._free[next(iter(self._free))]
+
+    def noted(self, key: str, attempt: Attempt) -> Entry | None:
+        """What was noted of the key, once. A request that is bound to what is no more so fails."""
+        claim = self.find(attempt)
+        if claim is not None and claim.unanswered:
+            return None  # that request may be bound to a later reading
+        return self._free.pop(key, None)
 
     def adopt(self, attempt: Attempt, seen: Entry) -> Claim:
         """The attempt was seen to hold the lock: it asked before, and has not heard of it."""
@@ -60,7 +79,7 @@ class Locks:
         return claim
 
     def take(
-        self, attempt: Attempt, seen: Entry, session: str, also_read: str
+        self, attempt: Attempt, seen: Entry, session: str, also_read: str, also_delete: str
     ) -> tuple[Outcome, Claim, Entry]:
         """Ask for a lock that was seen to be free, and for another key as it is at that moment."""
         claim = self._claim(attempt, seen.key)
@@ -69,15 +88,25 @@ class Locks:
         claim.session, claim.token = session, 0
         before, claim.unanswered = claim.unanswered, True
         outcome, claim.token, read = self._store.write(
-            seen, "lock", pack(attempt), session=session, also_read=also_read
+            seen,
+            "lock",
+            pack(attempt),
+            session=session,
+            also_read=also_read,
+            also_delete=also_delete,
         )
         claim.unanswered = before
         return outcome, claim, read
 
     def give_back(self, claim: Claim) -> None:
         """When this returns, the store holds nothing of the attempt, nor will it ever."""
+        # As nearly always: it is as we have locked it. If not, nothing is written.
+        seen = Entry(claim.key, claim.token, claim.session, pack(claim.attempt))
+        is_known = bool(claim.token) and not claim.unanswered
         while claim.token or claim.unanswered:
-            seen = self._store.read(claim.key)
+            if not is_known:
+                seen = self._store.read(claim.key)
+            is_known = False
             if seen.session and self._holders(seen) == [claim]:
                 written = self._unlock(seen, claim.token)
             elif claim.unanswered and not seen.session and seen.index == claim.bound_to:
@@ -90,16 +119,17 @@ class Locks:
                 break
         self._claims.pop(claim.attempt.attempt_id, None)
 
-    def sweep(self, session: str, entries: Mapping[str, Entry]) -> None:
-        """Unlock what is held by nobody: the core gave up releasing it, or it came too late.
+    def sweep(self, held: Sequence[Entry]) -> None:
+        """Unlock what our session holds for nobody.
 
-        It would stay locked for as long as our session lives.
+        The core gave up releasing it, or it came too late; it would stay locked for as long as the
+        session lives.
         """
         for claim in self.all():
             if claim.retired:
                 self.give_back(claim)
-        for seen in entries.values():
-            if seen.session == session and all(claim.retired for claim in self._holders(seen)):
+        for seen in held:
+            if all(claim.retired for claim in self._holders(seen)):
                 self._unlock(seen)
 
     def _claim(self, attempt: Attempt, key: str) -> Claim:
@@ -110,7 +140,10 @@ class Locks:
     def _unlock(self, seen: Entry, token: int = 0) -> Written:
         # The flags tell those who ask which was the last term.
         flags = token or seen.index
-        return self._store.write(seen, "unlock", seen.value, session=seen.session, flags=flags)
+        written = self._store.write(seen, "unlock", seen.value, session=seen.session, flags=flags)
+        if written.outcome is Outcome.DONE:
+            self.note_free(Entry(seen.key, written.modified, "", seen.value, flags))
+        return written
 
     def _holders(self, seen: Entry) -> list[Claim]:
         """Whose lock it may be. Several attempts', if somebody has written over the value."""

@@ -6,6 +6,7 @@ dc1 nearly everywhere. So the first candidate of a namespace writes one into it.
 
 from __future__ import annotations
 
+import sys
 import uuid
 
 from leaderlock.backends.consul.connection import Connection, Entry
@@ -13,7 +14,9 @@ from leaderlock.backends.consul.connection import Connection, Entry
 
 def name_of(entry: Entry) -> str:
     """Empty: nobody has ever campaigned."""
-    return "consul:" + entry.value.decode("ascii", "replace") if entry.index else ""
+    if not entry.index:
+        return ""
+    return sys.intern("consul:" + entry.value.decode("ascii", "replace"))  # thousands have it
 
 
 class Source:

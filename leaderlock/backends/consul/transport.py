@@ -12,7 +12,6 @@ import contextlib
 import http.client
 import io
 import os
-import select
 import socket
 import ssl
 import threading
@@ -25,7 +24,7 @@ from typing import Any
 import consul
 
 from leaderlock.backends.consul.target import Target
-from leaderlock.backends.network import TLS_CUT_OFF, Host, connect, join_host
+from leaderlock.backends.network import TLS_CUT_OFF, Host, connect, has_ended, join_host
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _MOST_IDLE = 4
@@ -87,7 +86,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
             params.append(("dc", self._target.datacenter))
         target = urllib.parse.quote(path, safe="/:") + ("?" if params else "")
         target += urllib.parse.urlencode(params)
-        body = data.encode() if isinstance(data, str) else data
+        body = data.encode() if isinstance(data, str) else data or b""
         with self.deadline():
             response = self._exchange(method, target, body)
         self._judge(response)
@@ -134,16 +133,17 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
             raise BackendUnavailable(f"Consul cannot answer: HTTP {status} {said}")
         raise BackendRefused(f"Consul refuses the request: HTTP {status} {said}")
 
-    def _exchange(self, method: str, target: str, body: bytes | None) -> Any:
-        headers = {"X-Consul-Token": self._target.token} if self._target.token else {}
+    def _exchange(self, method: str, target: str, body: bytes) -> Any:
         try:
             connection = self._take()
             try:
-                sock = connection.sock
-                sock.settimeout(self.time_left())
-                connection.request(method, target, body, headers)
-                answer = connection.getresponse()
-                text = answer.read().decode("utf-8", "replace")
+                connection.sock.settimeout(self.time_left())
+                # Not connection.request(), which sends the body in a packet of its own.
+                connection.sock.sendall(self._head(connection, method, target, body) + body)
+                hurried: Any = _Hurried(connection.sock, self.time_left)
+                with http.client.HTTPResponse(hurried) as answer:
+                    answer.begin()
+                    text = answer.read().decode("utf-8", "replace")
             except BaseException:
                 self._drop(connection)
                 raise
@@ -157,6 +157,15 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         self._give_back(connection, usable=not answer.will_close, well=well)
         return consul.base.Response(answer.status, answer.headers, text)
 
+    def _head(
+        self, connection: http.client.HTTPConnection, method: str, target: str, body: bytes
+    ) -> bytes:
+        host = join_host((connection.host.encode("idna").decode("ascii"), connection.port))
+        lines = [f"{method} {target} HTTP/1.1", f"Host: {host}", f"Content-Length: {len(body)}"]
+        if self._target.token:
+            lines.append(f"X-Consul-Token: {self._target.token}")
+        return "\r\n".join([*lines, "\r\n"]).encode("ascii")
+
     # Connections
 
     @property
@@ -167,7 +176,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
         with self._lock:
             while self._idle and not self._closed:
                 connection = self._idle.pop()
-                if self._open[connection] == self._turn and not _has_ended(connection.sock):
+                if self._open[connection] == self._turn and not has_ended(connection.sock):
                     return connection
                 self._open.pop(connection)
                 connection.close()
@@ -203,12 +212,7 @@ class Transport(consul.base.HTTPClient):  # type: ignore[misc]
             tls = self._target.tls
             connection = http.client.HTTPSConnection(*host, timeout=timeout, context=tls)
         connection._create_connection = lambda address, timeout, _: connect(address, timeout)
-        connection.response_class = self._read_in_time
         return connection  # type: ignore[no-any-return]
-
-    def _read_in_time(self, sock: socket.socket, **options: Any) -> http.client.HTTPResponse:
-        hurried: Any = _Hurried(sock, self.time_left)
-        return http.client.HTTPResponse(hurried, **options)
 
     def _give_back(
         self, connection: http.client.HTTPConnection, *, usable: bool, well: bool
@@ -274,10 +278,3 @@ class _Hurried(io.RawIOBase):
     def close(self) -> None:
         self._raw.close()
         super().close()
-
-
-def _has_ended(sock: socket.socket) -> bool:
-    """Whether the server has closed an idle connection: otherwise it has nothing to say on it."""
-    poll = select.poll()  # which needs no file descriptor of its own: there may be none left
-    poll.register(sock, select.POLLIN)
-    return bool(poll.poll(0))

@@ -1,23 +1,20 @@
-"""One blocking query for all elections of a namespace: whoever waits is told by it."""
+"""One blocking query for all elections of a namespace: heirs and observers are told by it."""
 
 from __future__ import annotations
 
 import logging
-import random
 import threading
+import time
 from collections.abc import Callable, Mapping
 
-from leaderlock.backends.base import Attempt
 from leaderlock.backends.consul.connection import Connection, Entry
+from leaderlock.backends.consul.heirs import Heirs
 from leaderlock.backends.consul.target import Target
-from leaderlock.backends.wakes import Waiters
+from leaderlock.backends.wakes import Wakes
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 log = logging.getLogger("leaderlock")
-
-JITTER = 0.25
-"""Seconds over which candidates spread when an election is free: all of them are woken."""
 
 _WAIT = 5.0
 # Consul adds up to a sixteenth of the wait; the rest is for the way there and back.
@@ -28,40 +25,34 @@ Entries = Mapping[str, Entry]
 
 
 class Watcher:
-    """One thread and one connection, from the first that waits to `close`.
+    """One thread and one connection, from the first that looks at an election to `close`.
 
-    What it sees is a hint, from one server: those who are woken read for themselves.
+    What it sees is a hint, from one server: those who are woken ask for themselves.
     """
 
-    def __init__(self, target: Target, prefix: str) -> None:
+    def __init__(self, target: Target, prefix: str, heirs: Heirs) -> None:
         self._target = target
         self._prefix = prefix
+        self._heirs = heirs
         self._reset()
 
     def _reset(self) -> None:
         self._connection = Connection(self._target, _PATIENCE)
-        self._waiters = Waiters()  # by key
+        self._observers = Wakes()  # by key
         self._poke = threading.Event()
         self._closing = threading.Event()
         self._lock = threading.Lock()  # guards the next one
         self._thread: threading.Thread | None = None
         self._backoff = Backoff(_LONGEST_BACKOFF)
 
-    def expect(self, key: str, attempt: Attempt) -> None:
-        """Wake the attempt when the key may be free. To be called before every look at it."""
-        self._waiters.expect(key, attempt)
-
     def start(self) -> None:
-        """To be called when somebody does have to wait: whoever leads at once needs no thread."""
+        """To be called when this client has become an heir: who leads at once needs no thread."""
         with self._lock:
             self._start()
 
-    def forget(self, attempt: Attempt) -> None:
-        self._waiters.forget(attempt)
-
     def watch(self, key: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Wake after every change of the key, and once for its state at present."""
-        remove = self._waiters.observers.add(key, wake)
+        remove = self._observers.add(key, wake)
         self.start()
         return remove
 
@@ -75,7 +66,7 @@ class Watcher:
             thread.join(timeout)
 
     def abandon(self) -> None:
-        """In a forked child: the thread and those who waited are the parent's."""
+        """In a forked child: the thread and those who watched are the parent's."""
         self._connection.abandon()
         self._reset()
 
@@ -92,34 +83,33 @@ class Watcher:
     # The thread
 
     def _run(self) -> None:
-        index = 0
+        index, wait = 0, _WAIT
         seen: Entries = {}
         while not self._closing.is_set():
-            if not self._waiters.names():
+            if not self._heirs and not self._observers.names():
                 index = 0  # whatever happens from now on will not have been seen
                 self._poke.wait()
                 self._poke.clear()
                 continue
             try:
-                index, seen = self._look(index, seen)
+                index, seen, wait = self._look(index, seen, wait)
             except Exception as error:
                 # The core tells of a store that fails; those who wait ask by themselves, too. The
                 # rest is a fault of ours, and never a reason not to be woken any more.
                 if not isinstance(error, BackendUnavailable | BackendRefused):
                     log.exception("leaderlock.internal_error thread=leaderlock-consul")
-                index = 0
+                index, wait = 0, _WAIT
                 self._closing.wait(self._backoff.pause())
 
-    def _look(self, index: int, seen: Entries) -> tuple[int, Entries]:
-        found_index, found = self._connection.wait_for_change(self._prefix, index, _WAIT)
+    def _look(self, index: int, seen: Entries, wait: float) -> tuple[int, Entries, float]:
+        began = time.thread_time()
+        found_index, found = self._connection.wait_for_change(self._prefix, index, wait)
         self._backoff.reset()
-        self._closing.wait(random.uniform(0, JITTER))
-        if not index:
-            self._waiters.ring_all()
-        for key in seen.keys() | found.keys() if index else ():
-            if (entry := found.get(key, Entry(key))) != seen.get(key, Entry(key)):
-                self._waiters.observers.ring(key)
-                if not entry.session:  # the key is free
-                    self._waiters.attempts.ring(key)
+        again = self._heirs.notice(found)
+        for key in self._observers.names():
+            if not index or found.get(key) != seen.get(key):
+                self._observers.ring(key)
+        # Where thousands of elections change all the time, half of one core and no more.
+        self._closing.wait(time.thread_time() - began)
         # An index that runs backwards is of another history: begin anew, as Consul's docs say.
-        return (found_index if found_index >= index else 0), found
+        return (found_index if found_index >= index else 0), found, min(_WAIT, again)

@@ -8,10 +8,11 @@ whose key was created first leads, the others wait for the one before them to go
 create_revision of the leader's key, which rises through the whole life of a cluster.
 
 A term is proved by a keep-alive of the lease, and after it a linearizable read that finds the own
-key as it was created. Either alone proves nothing: a keep-alive does not see that an operator has
-deleted the key, and a read does not prolong the lease. Both have to come from the same raft term,
-because a server that has been deposed, and does not know it yet, may answer keep-alives that nobody
-else has heard of (etcd#15247).
+key as it was created, or the write that creates it. Either alone proves nothing: a keep-alive does
+not see that an operator has deleted the key, and a read does not prolong the lease. Both have to
+come from the same raft term, because a server that has been deposed, and does not know it yet, may
+answer keep-alives that nobody else has heard of (etcd#15247). What lies between them only costs
+belief, which counts from the keep-alive: so a campaign asks for none if there was one just before.
 
 What it does not promise:
 
@@ -38,10 +39,11 @@ from leaderlock.backends.base import (
 from leaderlock.backends.etcd.connection import Connection, Talk
 from leaderlock.backends.etcd.keys import Keys, end_of
 from leaderlock.backends.etcd.lease import Lease, SharedLease
-from leaderlock.backends.etcd.queue import Queue, View, check_same_term
+from leaderlock.backends.etcd.queue import Queue, View
 from leaderlock.backends.etcd.target import OPTIONS, Target, target_of
 from leaderlock.backends.etcd.waiting import Watcher
 from leaderlock.backends.layout import unpack
+from leaderlock.backends.wakes import net
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendUnavailable
 from leaderlock.url import Option, StoreURL
@@ -92,8 +94,8 @@ class EtcdBackend(Backend):
         view, lease = self._queue.find(talk, attempt)
         if view.before is not None:
             self._wait_for(talk, attempt, view)
-            return Waiting(retry_after=self.settings.ttl)  # a net: the watch wakes
-        check_same_term(lease, view.header)
+            return Waiting(retry_after=self._net(view))
+        self._lease.check_same_term(lease, view.header)
         self._stop_waiting(attempt)
         return Granted(
             token=view.place.revision,
@@ -172,6 +174,10 @@ class EtcdBackend(Backend):
         self._waits[attempt.attempt_id] = stop
         if view.before.lease == 0:
             self._queue.outlast(talk, view.before)
+
+    def _net(self, view: View) -> float:
+        is_stray = view.before.lease == 0  # nobody but those who wait removes it
+        return net(self.settings.ttl, 0 if is_stray else len(self._waits))
 
     def _stop_waiting(self, attempt: Attempt) -> None:
         if stop := self._waits.pop(attempt.attempt_id, None):

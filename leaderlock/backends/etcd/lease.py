@@ -8,6 +8,7 @@ import threading
 from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import Any
 
 from etcd3 import etcdrpc as rpc
 
@@ -15,7 +16,10 @@ from leaderlock.backends.base import Settings
 from leaderlock.backends.etcd.connection import CLOSED, LeaseExists, LeaseGone, Talk
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
-_FRESH = 0.02  # of a ttl: so much of the belief may be gone when a term begins
+# How long ago, in request_timeouts, a lease may have been heard of that a term begins with. Three
+# of them fit into every belief.
+FOR_A_PLACE = 1.0  # which the heartbeats keep: the next one is as near as to any other term
+_FOR_A_NEW_ONE = 0.5  # the first heartbeat may be a whole interval away
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,14 +60,10 @@ class SharedLease:
         self._next = _new_number()
 
     def alive(self, talk: Talk) -> Lease:
-        """The lease, alive just now; a new one if it is not, or is too old.
-
-        Thousands may enter their queues at once: what one of them has just heard counts for the
-        next ones too. Their terms count from when that was asked, so nobody believes for longer.
-        """
+        """The lease, heard of not long ago; a new one if it is over, or is too old."""
         while True:
-            number, heard = self.number, self._heard
-            if heard is not None and self.is_present(heard) and self._is_fresh(heard):
+            number = self.number
+            if (heard := self.heard(number, _FOR_A_NEW_ONE)) and self.is_present(heard):
                 return heard
             lease = self.keep_alive(talk, number) if number else None
             if lease is not None and self.is_present(lease):
@@ -75,6 +75,17 @@ class SharedLease:
                     return self._grant(talk)
             finally:
                 self._granting.release()
+
+    def heard(self, number: int, within: float) -> Lease | None:
+        """What was last heard of it, if that was asked within so many request_timeouts.
+
+        What another attempt or a heartbeat has asked counts as well as an answer of one's own, and
+        costs nothing. A term counts from when it was asked, so nobody believes for longer.
+        """
+        heard, now = self._heard, self._settings.clock.now()
+        if heard is None or heard.number != number:
+            return None
+        return heard if now < heard.sent_at + within * self._settings.request_timeout else None
 
     def keep_alive(self, talk: Talk, number: int) -> Lease | None:
         """None: it is over, and all keys under it are gone; no error to etcd, but a ttl of 0."""
@@ -99,6 +110,12 @@ class SharedLease:
         """
         return (lease.number, lease.term) == (self.number, self._granted_in)
 
+    def check_same_term(self, lease: Lease, header: Any) -> None:
+        """That what a later answer says holds as long as the lease does; see the backend."""
+        if header.raft_term != lease.term:
+            self.doubt(lease.number)
+            raise BackendUnavailable("etcd has elected another leader of its own meanwhile")
+
     def retire(self, number: int) -> None:
         """Let it run out, if it is the present one: all that is still wanted moves to the next."""
         if number == self.number:
@@ -114,9 +131,6 @@ class SharedLease:
         for number in numbers - {0}:
             with suppress(BackendUnavailable, BackendRefused, LeaseGone):  # then it runs out
                 talk.ask("revoke", rpc.LeaseRevokeRequest(ID=number))
-
-    def _is_fresh(self, lease: Lease) -> bool:
-        return self._settings.clock.now() < lease.sent_at + _FRESH * lease.ttl
 
     def _note(self, lease: Lease) -> Lease:
         if lease.number == self.number:

@@ -28,7 +28,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Self
+from typing import ClassVar, Self
 
 from leaderlock.backends.base import (
     Attempt,
@@ -40,23 +40,26 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.redis.connection import Command
-from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, RENEW, Keys
+from leaderlock.backends.redis.connection import SlotMoves
+from leaderlock.backends.redis.renewals import Renewals
+from leaderlock.backends.redis.scripts import CAMPAIGN, RELEASE, Keys, client_channels
 from leaderlock.backends.redis.servers import Answer, Request, Servers
 from leaderlock.backends.redis.target import OPTIONS, Target, target_of
-from leaderlock.backends.redis.waiting import Subscriber
+from leaderlock.backends.redis.waiting import TURN, Subscriber
 from leaderlock.capabilities import Capabilities
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.url import Option, StoreURL
 
 log = logging.getLogger("leaderlock")
 
-_CHUNK = 500  # renewals in one script
-_JITTER = 0.1  # seconds at most, so that not all who wait for one lease ask at once
 # A request that nobody waits for any more may lie in a buffer of the server for as long as that.
 _RETIRED_MS = 60_000
 _CAPABILITIES = Capabilities(
-    linearizable=False, event_driven=True, min_ttl=0.1, max_ttl=86_400.0, notice=_JITTER + 0.1
+    linearizable=False,
+    event_driven=True,
+    min_ttl=0.1,
+    max_ttl=86_400.0,
+    notice=10 * TURN,  # with eight dead candidates in front
 )
 
 
@@ -78,7 +81,10 @@ class RedisBackend(Backend):
         # A second more than a lease: the script takes the server for up to that much too old.
         self._quarantine_ms = self._ttl_ms + 1000 if quarantine else 0
         self._servers = Servers(target, settings.request_timeout)
-        self._subscriber = Subscriber(self._servers.open_any, settings.request_timeout)
+        self._subscriber = Subscriber(
+            self._servers.open_any, settings.request_timeout, client_channels(settings.namespace)
+        )
+        self._renewals = Renewals(self._keys, self._ttl_ms, alone=self._servers.is_cluster)
         # Attempts with a campaign that may still be carried out, and until when that matters.
         self._unanswered: dict[str, float] = {}
 
@@ -99,10 +105,10 @@ class RedisBackend(Backend):
     def campaign(self, attempt: Attempt) -> Granted | Waiting:
         began = time.monotonic()
         keys = self._keys(attempt.election)
-        self._subscriber.expect(keys.channel, attempt)  # first, so that no message is missed
-        command = _eval(
-            CAMPAIGN,
-            (keys.leader, keys.fence, keys.retired(attempt)),
+        self._subscriber.expect(attempt)  # first, so that no message is missed
+        request = CAMPAIGN.request(
+            keys.slot,
+            (keys.leader, keys.fence, keys.retired(attempt), keys.queue),
             (
                 attempt.attempt_id,
                 self._ttl_ms,
@@ -110,69 +116,62 @@ class RedisBackend(Backend):
                 keys.channel,
                 self._quarantine_ms,
                 self._wait_replicas,
+                self._subscriber.place_of(attempt),
             ),
         )
-        (answer,) = self._servers.ask([Request(keys.slot, command)], self._wait_replicas)
+        (answer,) = self._servers.ask([request], self._wait_replicas)
         if isinstance(answer.value, BackendUnavailable):
             self._note_unanswered(attempt)
-        status, value = answer.get()
+        status, value, place = answer.get()
         if status != 1:
             self._subscriber.subscribe()
-            return self._wait(value) if status == 0 else self._wait_out(value)
+            if status == 2:
+                self._tell_quarantine(value)
+            return self._wait(value, place)
         try:
             self._require_confirmation(answer)
         except BackendUnavailable:
             # Not for good: the same attempt asks again.
             left = self.settings.request_timeout - (time.monotonic() - began)
-            self._take_back(keys, attempt, left)
+            self._release(attempt, left)
             raise
         self._subscriber.forget(attempt)
         return Granted(token=_number(value), source=self._source)
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
-        chunks = self._chunks(attempts)
-        answers = self._servers.ask(
-            [
-                Request(slot, _eval(RENEW, keys, [self._ttl_ms, *(a.attempt_id for a in held)]))
-                for slot, keys, held in chunks
-            ],
-            self._wait_replicas,
-        )
+        chunks = self._renewals.of(attempts)
+        answers = self._servers.ask([chunk.request for chunk in chunks], self._wait_replicas)
         outcomes: dict[str, Renewal] = {}
         failure: BackendUnavailable | BackendRefused | None = None
-        for (_, _, held), answer in zip(chunks, answers, strict=True):
+        for chunk, answer in zip(chunks, answers, strict=True):
             try:
                 renewed = answer.get()
-                if any(renewed):
+                if b"1" in renewed:
                     self._require_confirmation(answer)
             except (BackendUnavailable, BackendRefused) as error:  # the others have their proof
                 failure = error
                 continue
-            for attempt, holds in zip(held, renewed, strict=True):
-                outcomes[attempt.attempt_id] = Renewal.RENEWED if holds else Renewal.TAKEN
+            outcomes |= chunk.outcomes(renewed)
         if failure is not None and not outcomes:
             raise failure
         return Renewed(outcomes=outcomes)
 
     def release(self, attempt: Attempt) -> None:
         self._subscriber.forget(attempt)
-        keys = self._keys(attempt.election)
-        names, arguments = [keys.leader], [attempt.attempt_id, keys.channel]
-        if attempt.attempt_id in self._unanswered:  # what is carried out late finds it retired
-            names.append(keys.retired(attempt))
-            arguments.append(str(_RETIRED_MS))
-        (answer,) = self._servers.ask([Request(keys.slot, _eval(RELEASE, names, arguments))])
-        answer.get()
+        # What is carried out late has to find it retired.
+        retire = attempt.attempt_id in self._unanswered
+        self._release(attempt, self.settings.request_timeout, retire=retire)
         self._unanswered.pop(attempt.attempt_id, None)
 
     def leader(self, election: str) -> Reading:
         keys = self._keys(election)
-        commands: tuple[Command, ...] = (
-            ("HMGET", keys.leader, "id", "token", "meta"),
-            ("PTTL", keys.leader),
-            ("GET", keys.fence),
+        answers = self._servers.ask(
+            [
+                Request(keys.slot, ("HMGET", keys.leader, "id", "token", "meta")),
+                Request(keys.slot, ("PTTL", keys.leader)),
+                Request(keys.slot, ("GET", keys.fence)),
+            ]
         )
-        answers = self._servers.ask([Request(keys.slot, command) for command in commands])
         record, ttl_ms, fence = (answer.get() for answer in answers)
         attempt_id, token, payload = record
         if attempt_id is None:
@@ -204,17 +203,26 @@ class RedisBackend(Backend):
     def _keys(self, election: str) -> Keys:
         return Keys(self.settings.namespace, election, self._servers.slot_of)
 
-    def _chunks(self, attempts: Sequence[Attempt]) -> list[tuple[int, list[str], list[Attempt]]]:
-        """What can be renewed by one script each: slot, leader keys, attempts."""
-        keyed = [(self._keys(attempt.election), attempt) for attempt in attempts]
-        size = 1 if self._servers.is_cluster else _CHUNK  # one key: the slot may be moving
-        chunks = (keyed[start : start + size] for start in range(0, len(keyed), size))
-        return [(c[0][0].slot, [keys.leader for keys, _ in c], [a for _, a in c]) for c in chunks]
+    def _release(self, attempt: Attempt, within: float, *, retire: bool = False) -> None:
+        began = time.monotonic()
+        keys = self._keys(attempt.election)
+        names = [keys.leader, keys.queue]
+        arguments: list[str | int] = [attempt.attempt_id, keys.channel]
+        arguments += [self._subscriber.place_of(attempt), self._subscriber.channels]
+        arguments.append(int(not self._servers.is_cluster))
+        if retire:
+            names.append(keys.retired(attempt))
+            arguments.append(_RETIRED_MS)
+        try:
+            self._ask_one(RELEASE.request(keys.slot, names, arguments), within)
+        except SlotMoves:
+            if retire:
+                raise
+            left = within - (time.monotonic() - began)
+            self._ask_one(RELEASE.request(keys.slot, names[:1], arguments[:2]), left)
 
-    def _take_back(self, keys: Keys, attempt: Attempt, within: float) -> None:
-        """Undo a claim that no replica has confirmed."""
-        command = _eval(RELEASE, (keys.leader,), (attempt.attempt_id, keys.channel))
-        (answer,) = self._servers.ask([Request(keys.slot, command)], within=within)
+    def _ask_one(self, request: Request, within: float) -> None:
+        (answer,) = self._servers.ask([request], within=within)
         answer.get()
 
     def _note_unanswered(self, attempt: Attempt) -> None:
@@ -225,17 +233,19 @@ class RedisBackend(Backend):
                 self._unanswered.pop(attempt_id, None)
         self._unanswered[attempt.attempt_id] = now + self.settings.ttl + _RETIRED_MS / 1000
 
-    def _wait(self, ttl_ms: int) -> Waiting:
-        jitter = random.uniform(0, min(_JITTER, self.settings.ttl / 20))
-        return Waiting(retry_after=self._seconds_left(ttl_ms) + jitter)
+    def _wait(self, ms: int, place: int) -> Waiting:
+        """Each one leaves a turn to those in front of it. So few ask when a leader is dead."""
+        ttl = self.settings.ttl
+        turn = min(TURN, ttl / 20)
+        pause = min((place + random.random()) * turn, ttl * random.uniform(0.5, 1.0))
+        return Waiting(retry_after=self._seconds_left(ms) + max(0.0, pause))
 
-    def _wait_out(self, ms: int) -> Waiting:
+    def _tell_quarantine(self, ms: int) -> None:
         log.info(
             "leaderlock.redis_quarantine seconds=%.1f: the server has been started lately, and may "
             "have forgotten a leader",
             ms / 1000,
         )
-        return self._wait(ms)
 
     def _seconds_left(self, ttl_ms: int) -> float:
         """Until a key has certainly expired. One without expiry was not left so by us."""
@@ -247,10 +257,6 @@ class RedisBackend(Backend):
                 f"{answer.replicas} of wait_replicas={self._wait_replicas} replicas confirmed in "
                 "time"
             )
-
-
-def _eval(script: str, keys: Sequence[str], arguments: Sequence[Any]) -> Command:
-    return ("EVAL", script, len(keys), *keys, *arguments)
 
 
 def _number(value: bytes | None) -> int:

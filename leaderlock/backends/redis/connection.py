@@ -1,7 +1,9 @@
 """One connection to a Redis: redis-py's, with a deadline for everything that happens on it.
 
-redis-py's clients are not used above it: their retries repeat what may have been carried out, and
-its limits are for one step of many (resolve, connect, AUTH, SELECT, send, receive).
+redis-py connects, and listens to messages; requests are sent and answered by
+`leaderlock.backends.redis.wire`. Its clients are not used above it: their retries repeat what may
+have been carried out, and its limits are for one step of many (resolve, connect, AUTH, SELECT,
+send, receive).
 """
 
 from __future__ import annotations
@@ -21,21 +23,16 @@ from redis.exceptions import (
     AuthenticationError,
     AuthorizationError,
     BusyLoadingError,
-    ClusterDownError,
     ConnectionError,
-    OutOfMemoryError,
-    ReadOnlyError,
     RedisError,
     ResponseError,
     TimeoutError,
-    TryAgainError,
 )
 
-from leaderlock.backends.network import TLS_CUT_OFF, Host, join_host
+from leaderlock.backends.network import TLS_CUT_OFF, Host, has_ended, join_host
 from leaderlock.backends.redis.target import NO_RETRIES
+from leaderlock.backends.redis.wire import Command, Replies, packed
 from leaderlock.errors import BackendRefused, BackendUnavailable
-
-Command = Sequence[str | bytes | int]
 
 if TYPE_CHECKING:
 
@@ -47,8 +44,6 @@ if TYPE_CHECKING:
         def connect(self) -> None: ...
         def _connect(self) -> Any: ...
         def disconnect(self) -> None: ...
-        def pack_commands(self, commands: Sequence[Command]) -> Any: ...
-        def send_packed_command(self, command: Any) -> None: ...
         def send_command(self, *command: str | bytes | int) -> None: ...
         def can_read(self, timeout: float) -> bool: ...
         def read_response(self) -> Any: ...
@@ -56,14 +51,19 @@ if TYPE_CHECKING:
 else:
     _Base = object  # the real one comes by `_timed`
 
+OF_REDIS_PY = (RedisError, OSError, UnicodeError)
+"""What redis-py raises; UnicodeError for what is no host's name."""
+
 _SHORTEST = 0.001
-_FOR_NOW = (BusyLoadingError, ClusterDownError, OutOfMemoryError, ReadOnlyError, TryAgainError)
-# Also inside the message of a script; not all versions of redis-py have a class for each.
 _FOR_NOW_CODES = re.compile(
     r"\b(LOADING|READONLY|CLUSTERDOWN|MASTERDOWN|TRYAGAIN|OOM|MISCONF|NOREPLICAS|BUSY)\b"
     r"|max number of clients"
 )
-_REDIRECTION = re.compile(r"(?:(MOVED|ASK) )?(\d+) (\S*):(\d+)")
+_REDIRECTION = re.compile(r"(MOVED|ASK) \d+ (\S*):(\d+)")
+
+
+class SlotMoves(BackendUnavailable):
+    """Not all keys of a request are at the same node of the cluster."""
 
 
 class _Hurried:
@@ -128,24 +128,22 @@ class Line(_Base):
             if isinstance(error.__context__, ssl.SSLEOFError):
                 self._hear_refusal()
             raise
+        self._replies = Replies(self._sock.recv)
 
     def _connect(self) -> Any:
         return _Hurried(super()._connect(), self)
 
     def exchange(self, commands: Sequence[Command]) -> list[Any]:
         """Send them all, then read all answers. An error is an answer."""
-        self.send_packed_command(self.pack_commands(commands))
-        return [self._read_answer() for _ in commands]
+        self._sock.sendall(b"".join(map(packed, commands)))
+        return [self._replies.read() for _ in commands]
 
     def fileno(self) -> int:
         return -1 if self._sock is None else self._sock.fileno()
 
     def is_fresh(self) -> bool:
         """Whether nothing was left on it, not even the server's good-bye."""
-        try:
-            return not self.can_read(0)
-        except (RedisError, OSError):
-            return False
+        return not (self._sock is None or self._replies.has_more or has_ended(self.fileno()))
 
     def _hear_refusal(self) -> None:
         """Since TLS 1.3 a server that misses our certificate says so after the handshake.
@@ -154,12 +152,6 @@ class Line(_Base):
         """
         with contextlib.closing(self._connect()) as sock:
             sock.recv(1)
-
-    def _read_answer(self) -> Any:
-        try:
-            return self.read_response()
-        except ResponseError as error:
-            return error.with_traceback(None)
 
 
 @functools.cache
@@ -184,31 +176,32 @@ def show(host: Host) -> str:
     return join_host(host) if host[1] else host[0]
 
 
-def redirection(answer: object, asked: Host) -> tuple[str, Host] | None:
-    """MOVED or ASK, and where to; None for any other answer."""
-    if not isinstance(answer, ResponseError):
-        return None
-    match = _REDIRECTION.fullmatch(str(answer))
-    kind = type(answer).__name__  # where redis-py has a class for it, the word is cut off
-    if match is None or not (match[1] or kind in ("MovedError", "AskError")):
+def redirection(error: ResponseError, asked: Host) -> tuple[str, Host] | None:
+    """MOVED or ASK, and where to; None for any other error."""
+    if (match := _REDIRECTION.fullmatch(str(error))) is None:
         return None
     # No host: the same as before, by another port.
-    host = (match[3].strip("[]") or asked[0], int(match[4]))
-    return (match[1] or kind.removesuffix("Error").upper()), host
+    return match[1], (match[2].strip("[]") or asked[0], int(match[3]))
 
 
-def is_readonly(answer: object) -> bool:
+def asks_for_login(error: Exception) -> bool:
+    """Whether none was given."""
+    return str(error).startswith("NOAUTH")
+
+
+def is_readonly(error: ResponseError) -> bool:
     """Whether a replica has refused to write."""
-    return isinstance(answer, ReadOnlyError) or _is_error(answer, "READONLY")
+    return "READONLY" in str(error)
 
 
-def is_cut_off(answer: object) -> bool:
+def is_cut_off(error: ResponseError) -> bool:
     """Whether a node of a cluster does not see the others, which may have replaced it."""
-    return isinstance(answer, ClusterDownError) or _is_error(answer, "CLUSTERDOWN")
+    return "CLUSTERDOWN" in str(error)
 
 
-def _is_error(answer: object, code: str) -> bool:
-    return isinstance(answer, ResponseError) and code in str(answer)
+def is_unknown(error: ResponseError) -> bool:
+    """Whether the server does not know a script by its digest. It has done nothing then."""
+    return str(error).startswith("NOSCRIPT")
 
 
 @contextlib.contextmanager
@@ -216,18 +209,20 @@ def translated(host: Host) -> Iterator[None]:
     """Whatever redis-py raises becomes one of the two errors of the contract."""
     try:
         yield
-    except (RedisError, OSError, UnicodeError) as error:  # UnicodeError: no host's name
+    except OF_REDIS_PY as error:
         raise as_ours(error, host) from error
 
 
 def as_ours(error: Exception, host: Host) -> BackendUnavailable | BackendRefused:
     """The error of the contract for one of redis-py's."""
     where, what = show(host), f"{type(error).__name__}: {error}"
-    if isinstance(error, AuthenticationError | AuthorizationError):
+    if isinstance(error, AuthenticationError | AuthorizationError) or asks_for_login(error):
         return BackendRefused(f"Redis at {where} refuses the login: {error}")
     if (refusal := _tls_refusal(error)) is not None:
         return BackendRefused(f"no TLS with Redis at {where}: {refusal}")
-    if isinstance(error, _FOR_NOW) or _FOR_NOW_CODES.search(str(error)):
+    if str(error).startswith("TRYAGAIN"):
+        return SlotMoves(f"Redis at {where} cannot do it now: {what}")
+    if isinstance(error, BusyLoadingError) or _FOR_NOW_CODES.search(str(error)):
         return BackendUnavailable(f"Redis at {where} cannot do it now: {what}")
     if isinstance(error, ConnectionError | TimeoutError | OSError):
         return BackendUnavailable(f"no answer from Redis at {where}: {error}")

@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
-from collections.abc import Iterator
+from collections.abc import Sequence
+from typing import Any
 
 from leaderlock.backends.network import Host
-from leaderlock.backends.redis.connection import Line, new_line, show, translated
+from leaderlock.backends.redis.connection import (
+    OF_REDIS_PY,
+    Line,
+    as_ours,
+    asks_for_login,
+    new_line,
+    show,
+    translated,
+)
 from leaderlock.backends.redis.target import Kind, Target
+from leaderlock.backends.redis.wire import Command
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 log = logging.getLogger("leaderlock")
@@ -18,7 +27,7 @@ _MOST_IDLE = 4  # to one server
 
 
 class Pool:
-    """Lends connections: each one to one call at a time, so that none waits for another.
+    """Uses each connection for one call at a time, so that none waits for another.
 
     Safe to use from any thread.
     """
@@ -30,18 +39,19 @@ class Pool:
         self._idle: dict[Host, list[Line]] = {}
         self.closed = False
 
-    @contextlib.contextmanager
-    def lend(self, host: Host, deadline: float) -> Iterator[Line]:
-        """A connection for one exchange; closed after an error: it may still owe an answer."""
+    def exchange(self, host: Host, commands: Sequence[Command], deadline: float) -> list[Any]:
+        """Send them all on one connection, and return the replies. An error is a reply."""
         line = self._take(host) or self.open(host, deadline)
+        line.until(deadline)
         try:
-            with translated(host):
-                line.until(deadline)
-                yield line
-        except BaseException:
-            line.disconnect()
+            replies = line.exchange(commands)
+        except BaseException as error:
+            line.disconnect()  # it may still owe a reply
+            if isinstance(error, OF_REDIS_PY):
+                raise as_ours(error, host) from error
             raise
         self._take_back(host, line)
+        return replies
 
     def open(self, host: Host, deadline: float) -> Line:
         """A new connection, to a server that may be used."""
@@ -53,6 +63,8 @@ class Pool:
                 (info,) = line.exchange([("INFO",)])
             if isinstance(info, bytes):  # otherwise the user has no right to ask
                 self._inspect(info.decode(errors="replace"), host)
+            elif asks_for_login(info):
+                raise as_ours(info, host)
         except BaseException:
             line.disconnect()
             raise

@@ -10,7 +10,6 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from redis.crc import key_slot
@@ -18,11 +17,11 @@ from redis.exceptions import ResponseError
 
 from leaderlock.backends.network import Host
 from leaderlock.backends.redis.connection import (
-    Command,
     Line,
     as_ours,
     is_cut_off,
     is_readonly,
+    is_unknown,
     new_line,
     redirection,
     show,
@@ -30,20 +29,25 @@ from leaderlock.backends.redis.connection import (
 )
 from leaderlock.backends.redis.pool import Pool
 from leaderlock.backends.redis.target import Kind, Target
+from leaderlock.backends.redis.wire import Command
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 _MOST_REDIRECTIONS = 4
 
 
 class Request(NamedTuple):
-    """A command, and the slot of its keys."""
+    """A command, and the slot of its keys.
+
+    Attributes:
+        in_full: for a server that does not know the script that the command names.
+    """
 
     slot: int
     command: Command
+    in_full: Command | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Answer:
+class Answer(NamedTuple):
     """What became of a request.
 
     Attributes:
@@ -112,7 +116,7 @@ class Servers:
     ) -> list[Answer]:
         """Send each request once, those for one server together, and collect the answers."""
         deadline = time.monotonic() + (self._timeout if within is None else within)
-        answers = [Answer(BackendUnavailable("the cluster is being rearranged"))] * len(requests)
+        answers = [Answer(None)] * len(requests)
         todo = [_Open(number, request) for number, request in enumerate(requests)]
         for _ in range(_MOST_REDIRECTIONS):
             groups: dict[tuple[Host, bool], list[_Open]] = {}
@@ -127,13 +131,16 @@ class Servers:
                 commands = [item.request.command for item in group]
                 found = self._exchange(host, commands, end, wait_replicas, asking)
                 for item, answer in zip(group, found, strict=True):
-                    moved = redirection(answer.value, host)
-                    if moved is None or not self.is_cluster:
-                        answers[item.number] = self._settled(answer, host)
+                    if not isinstance(answer.value, ResponseError):
+                        answers[item.number] = answer
+                    elif (again := self._again(item, answer.value, host)) is not None:
+                        todo.append(again)
                     else:
-                        todo.append(self._redirected(item, *moved))
+                        answers[item.number] = Answer(self._refusal(answer.value, host))
             if not todo:
-                break
+                return answers
+        for item in todo:
+            answers[item.number] = Answer(BackendUnavailable("the cluster is being rearranged"))
         return answers
 
     def open_any(self, deadline: float) -> Line:
@@ -154,28 +161,33 @@ class Servers:
         if wait_replicas:  # for what is written before it on this connection, in time to hear of it
             sent.append(("WAIT", wait_replicas, max(1, int((end - time.monotonic()) * 500))))
         try:
-            with self._pool.lend(host, end) as line:
-                replies = line.exchange(sent)
+            replies = self._pool.exchange(host, sent, end)
         except BackendUnavailable as error:
             self._forget(host)
             return [Answer(error)] * len(commands)
         except BackendRefused as error:
             return [Answer(error)] * len(commands)
         confirmed = replies.pop() if wait_replicas else 0
-        if any(is_readonly(reply) or is_cut_off(reply) for reply in replies):
-            self._forget(host)
         replicas = confirmed if isinstance(confirmed, int) else 0
         return [Answer(reply, replicas) for reply in (replies[1::2] if asking else replies)]
 
-    def _settled(self, answer: Answer, host: Host) -> Answer:
-        error = answer.value
-        if not isinstance(error, ResponseError):
-            return answer
+    def _again(self, item: _Open, error: ResponseError, host: Host) -> _Open | None:
+        """What to send to somebody else, or in full; it has not been carried out."""
+        if self.is_cluster and (moved := redirection(error, host)) is not None:
+            return self._redirected(item, *moved)
+        slot, _, in_full = item.request
+        if in_full is not None and is_unknown(error):
+            return item._replace(request=Request(slot, in_full))
+        return None
+
+    def _refusal(self, error: ResponseError, host: Host) -> BackendUnavailable | BackendRefused:
+        if is_readonly(error) or is_cut_off(error):
+            self._forget(host)
         if self._target.kind is Kind.SINGLE and is_readonly(error):
-            return Answer(BackendRefused(f"{show(host)} is a replica: name the primary"))
+            return BackendRefused(f"{show(host)} is a replica: name the primary")
         if redirection(error, host):
-            return Answer(BackendRefused(f"{show(host)} is of a cluster: use redis+cluster://"))
-        return Answer(as_ours(error, host))
+            return BackendRefused(f"{show(host)} is of a cluster: use redis+cluster://")
+        return as_ours(error, host)
 
     # Where
 
@@ -183,9 +195,9 @@ class Servers:
         if self._pool.closed:
             raise BackendUnavailable("this backend has been closed")
         with self._lock:
-            place, hosts = self._places.get(slot), list(self._hosts)
-        if place is not None:
-            return place
+            if (place := self._places.get(slot)) is not None:
+                return place
+            hosts = list(self._hosts)
         if self._target.kind is not Kind.SENTINEL:
             return hosts[0]  # a node of a cluster tells which one it is
         place = self._ask_sentinels(hosts, deadline)

@@ -1,5 +1,8 @@
 """Turns messages of Redis into wakes: one connection and one thread for all elections.
 
+A client has a channel of its own, on which those of its attempts are named whose turn it is.
+Observers have that of their election.
+
 Messages are hints. Those of a time without a subscription are lost, so everybody is woken when a
 channel has been subscribed, or subscribed again; a connection that dies in silence is found out by
 a PING, and until then the waiting ask again when the lease that they have seen runs out.
@@ -8,7 +11,10 @@ a PING, and until then the waiting ask again when the lease that they have seen 
 from __future__ import annotations
 
 import contextlib
+import heapq
 import logging
+import math
+import os
 import selectors
 import socket
 import threading
@@ -16,12 +22,15 @@ import time
 from collections.abc import Callable, Iterator
 
 from leaderlock.backends.base import Attempt
-from leaderlock.backends.redis.connection import Command, Line, translated
-from leaderlock.backends.wakes import Waiters
+from leaderlock.backends.redis.connection import Line, translated
+from leaderlock.backends.wakes import Wakes
 from leaderlock.backoff import Backoff
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 log = logging.getLogger("leaderlock")
+
+TURN = 0.02
+"""Seconds that who waits leaves to each one in front of it, before it asks, too."""
 
 _LONGEST_SILENCE = 5.0  # before a PING
 _LONGEST_PAUSE = 2.0  # before the next connection
@@ -35,16 +44,20 @@ class Subscriber:
     Args:
         connect: opens a connection by a deadline, a reading of time.monotonic.
         timeout: seconds that a connection or an answer may take.
+        channels: what the channels of all clients begin with.
     """
 
-    def __init__(self, connect: Callable[[float], Line], timeout: float) -> None:
+    def __init__(self, connect: Callable[[float], Line], timeout: float, channels: str) -> None:
         self._connect = connect
         self._timeout = timeout
+        self.channels = channels
         self._start_anew()
 
     def _start_anew(self) -> None:
         self._lock = threading.Lock()
-        self._waiters = Waiters()  # by channel
+        self._client = os.urandom(8).hex()
+        self._waiting: dict[str, Callable[[], None]] = {}  # by attempt
+        self._observers = Wakes()  # by channel
         self._thread: threading.Thread | None = None
         self._line: Line | None = None
         self._bell: tuple[socket.socket, socket.socket] | None = None  # rings inside the thread
@@ -52,18 +65,25 @@ class Subscriber:
         self._backoff = Backoff(_LONGEST_PAUSE)
         self._is_failing = False
 
-    def expect(self, channel: str, attempt: Attempt) -> None:
-        """Wake it from now on, as far as the channel is subscribed. Does nothing twice."""
-        self._waiters.expect(channel, attempt)
+    @property
+    def _channel(self) -> str:
+        return self.channels + self._client
+
+    def place_of(self, attempt: Attempt) -> str:
+        """What stands for it in a queue: the client, and the attempt."""
+        return f"{self._client}:{attempt.attempt_id}"
+
+    def expect(self, attempt: Attempt) -> None:
+        """Wake it from now on, as far as messages are heard. Does nothing twice."""
+        self._waiting[attempt.attempt_id] = attempt.wake
 
     def forget(self, attempt: Attempt) -> None:
         """Wake it no more."""
-        if self._waiters.forget(attempt):
-            self._ring_bell()
+        self._waiting.pop(attempt.attempt_id, None)
 
     def watch(self, channel: str, wake: Callable[[], None]) -> Callable[[], None]:
         """Wake an observer. Returns the way to stop."""
-        remove = self._waiters.observers.add(channel, wake)
+        remove = self._observers.add(channel, wake)
         self.subscribe()
 
         def stop() -> None:
@@ -73,7 +93,7 @@ class Subscriber:
         return stop
 
     def subscribe(self) -> None:
-        """Have every channel subscribed that somebody waits for; does not wait for that."""
+        """Have every channel listened to that is wanted; does not wait for that."""
         with self._lock:
             if self._thread is None and not self._closed.is_set():
                 bell = socket.socketpair()
@@ -142,6 +162,7 @@ class Subscriber:
 
     def _listen(self, line: Line, bell: socket.socket) -> None:
         subscribed: set[str] = set()
+        later: list[tuple[float, str]] = []  # a heap of attempts, and when to wake them
         asked_at: float | None = None  # when a PING was sent that has no answer yet
         heard_at = time.monotonic()
         with selectors.DefaultSelector() as selector:
@@ -150,13 +171,16 @@ class Subscriber:
             while not self._closed.is_set():
                 self._bring_up_to_date(line, subscribed)
                 due = heard_at + _LONGEST_SILENCE if asked_at is None else asked_at + self._timeout
+                due = min(due, later[0][0] if later else math.inf)
                 selector.select(max(0.0, due - time.monotonic()))
                 with contextlib.suppress(BlockingIOError):
                     bell.recv(4096)
                 line.until(time.monotonic() + self._timeout)
                 while line.can_read(0):
-                    self._hear(line.read_response())
                     heard_at, asked_at = time.monotonic(), None
+                    self._hear(line.read_response(), later)
+                while later and later[0][0] <= time.monotonic():
+                    self._wake(heapq.heappop(later)[1])
                 if asked_at is not None and time.monotonic() >= asked_at + self._timeout:
                     raise BackendUnavailable("pub/sub is silent")
                 if asked_at is None and time.monotonic() >= heard_at + _LONGEST_SILENCE:
@@ -164,7 +188,7 @@ class Subscriber:
                     asked_at = time.monotonic()
 
     def _bring_up_to_date(self, line: Line, subscribed: set[str]) -> None:
-        wanted = self._waiters.names()
+        wanted = self._observers.names() | {self._channel}
         line.until(time.monotonic() + self._timeout)
         for word, channels in (
             ("SUBSCRIBE", wanted - subscribed),
@@ -172,19 +196,26 @@ class Subscriber:
         ):
             ordered = sorted(channels)
             for start in range(0, len(ordered), _CHUNK):
-                command: Command = (word, *ordered[start : start + _CHUNK])
-                line.send_command(*command)
+                line.send_command(word, *ordered[start : start + _CHUNK])
         subscribed.clear()
         subscribed.update(wanted)
 
-    def _hear(self, message: object) -> None:
+    def _hear(self, message: object, later: list[tuple[float, str]]) -> None:
         match message:
             case [b"subscribe", bytes(channel), _]:
                 self._is_failing = False
                 self._backoff.reset()
                 # What happened before was not heard.
-                self._waiters.ring(channel.decode())
-            case [b"message", bytes(channel), what]:
-                self._waiters.observers.ring(channel.decode())
-                if what == b"free":
-                    self._waiters.attempts.ring(channel.decode())
+                self._observers.ring(channel.decode())
+                if channel.decode() == self._channel:
+                    for attempt_id in list(self._waiting):
+                        self._wake(attempt_id)
+            case [b"message", bytes(channel), bytes(what)] if channel.decode() == self._channel:
+                attempt_id, _, told_before = what.decode().partition(" ")
+                heapq.heappush(later, (time.monotonic() + int(told_before) * TURN, attempt_id))
+            case [b"message", bytes(channel), _]:
+                self._observers.ring(channel.decode())
+
+    def _wake(self, attempt_id: str) -> None:
+        if (wake := self._waiting.get(attempt_id)) is not None:
+            wake()

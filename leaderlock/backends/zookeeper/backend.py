@@ -8,10 +8,11 @@ in front of theirs and nothing else. The token is the czxid of the own node: tra
 numbered for the whole ensemble, and never twice. It rises over the deletion of any node, and
 over a restart of all servers.
 
-What proves a term is a write: one transaction of nothing but checks that the own nodes are there,
-for all of them at once. Neither pings nor readings nor the state of the connection do: a server
-that is cut off from the others answers those for seconds after the ensemble has ended the session
-and let another in. See `Proofs` for how little even a write proves.
+What proves a term is a write: the creation of the own node, or another write of it after a wait;
+then one transaction of nothing but checks that the own nodes are there, for all of them at once.
+Neither pings nor readings nor the state of the connection do: a server that is cut off from the
+others answers those for seconds after the ensemble has ended the session and let another in. See
+`Proofs` for how little even a write proves.
 
 What it does not promise:
 
@@ -25,6 +26,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Self
 
+from kazoo.protocol.serialization import Sync
+
 from leaderlock.backends.base import (
     Attempt,
     Backend,
@@ -35,7 +38,7 @@ from leaderlock.backends.base import (
     Settings,
     Waiting,
 )
-from leaderlock.backends.wakes import Wakes
+from leaderlock.backends.wakes import Wakes, net
 from leaderlock.backends.zookeeper.connection import Connection, Talk
 from leaderlock.backends.zookeeper.nodes import Claim, Nodes
 from leaderlock.backends.zookeeper.place import Candidate, Place
@@ -69,7 +72,7 @@ class ZooKeeperBackend(Backend):
 
     def __init__(self, target: Target, settings: Settings) -> None:
         super().__init__(settings)
-        self._nodes = Nodes(target, settings.namespace)
+        self._nodes = Nodes(target, settings.namespace, settings.clock)
         self._connection = Connection(target, settings, self._on_news)
         self._forget()
 
@@ -94,25 +97,23 @@ class ZooKeeperBackend(Backend):
         with self._connection.talk() as talk:
             session, place = talk.session, self._places.enter(talk, attempt)
             for _ in range(_MOST_LOOKS):  # nodes may vanish while we look
-                ahead = self._nodes.line_up(talk, attempt, place)
-                if ahead is None:
+                line = self._nodes.line_up(talk, attempt, place)
+                if line is None:
                     continue
                 source = self._nodes.find_source(talk)  # who waits has to know it, too
-                if self._has_to_wait(talk, attempt, place, ahead):
-                    return Waiting()
+                if self._has_to_wait(talk, attempt, place, line.ahead):
+                    return Waiting(retry_after=net(session.ttl, len(self._wakes)))
                 if session.unheard_for(self.settings.clock.now()) > _MOST_UNHEARD * session.ttl:
                     # First, but not to be believed for long: after a pause of this process, say.
                     # What has just been asked will count at the next look.
                     return Waiting(retry_after=session.ttl / 8)
-                sent_at = self.settings.clock.now()
-                node = self._nodes.confirm(talk, attempt, place)
-                if node is not None:
-                    return Granted(
-                        token=node.czxid,
-                        source=source,
-                        ttl=session.ttl,
-                        sent_at=session.proved_at(sent_at),
-                    )
+                place.leads = True
+                return Granted(
+                    token=line.node.czxid,
+                    source=source,
+                    ttl=session.ttl,
+                    sent_at=session.proved_at(line.proved_at),
+                )
         raise BackendUnavailable(f"somebody keeps deleting the nodes below {place.parent}")
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
@@ -146,10 +147,10 @@ class ZooKeeperBackend(Backend):
 
     def leader(self, election: str) -> Reading:
         parent = self._nodes.parent(election)
-        watch = self._ring if parent in self._wakes.names() else None
+        watch = self._ring if parent in self._wakes else None
         with self._connection.talk() as talk:
             # The server that we talk to may be behind: it catches up first.
-            talk.ask(talk.client.sync_async(parent))
+            talk.ask(Sync(parent))
             for candidate in self._nodes.queue(talk, parent, watch):
                 reading = self._nodes.read(talk, candidate)
                 if reading is not None:
@@ -185,7 +186,7 @@ class ZooKeeperBackend(Backend):
     # To lead
 
     def _has_to_wait(
-        self, talk: Talk, attempt: Attempt, place: Place, ahead: list[Candidate]
+        self, talk: Talk, attempt: Attempt, place: Place, ahead: Sequence[Candidate]
     ) -> bool:
         """Watch the nearest candidate in front, if there is any."""
         for candidate in reversed(ahead):

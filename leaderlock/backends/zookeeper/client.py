@@ -13,6 +13,8 @@
 from __future__ import annotations
 
 import logging
+import math
+import select
 import socket
 import ssl
 from typing import Any, Protocol
@@ -20,7 +22,7 @@ from typing import Any, Protocol
 from kazoo.client import KazooClient
 from kazoo.exceptions import AuthFailedError, ConnectionDropped, SASLException
 from kazoo.handlers.threading import KazooTimeoutError, SequentialThreadingHandler
-from kazoo.protocol.connection import STOP_CONNECTING, ConnectionHandler
+from kazoo.protocol.connection import CLOSE_RESPONSE, STOP_CONNECTING, ConnectionHandler
 
 from leaderlock.backends.base import Settings
 from leaderlock.backends.zookeeper.target import Target
@@ -30,6 +32,8 @@ from leaderlock.clock import Clock
 _SILENT = logging.Logger("kazoo", logging.CRITICAL + 1)
 _LONGEST_BACKOFF = 1.0
 _SHORTEST_HANDSHAKE = 1.0
+_CHUNK = 65536
+_NOT_YET = (BlockingIOError, ssl.SSLWantReadError, ssl.SSLWantWriteError)
 
 
 class Listener(Protocol):
@@ -75,12 +79,43 @@ def make_client(target: Target, settings: Settings, listener: Listener) -> Kazoo
 
 
 class _Handler(SequentialThreadingHandler):  # type: ignore[misc]
-    """kazoo's threads, with connections that leave no socket behind when they fail."""
+    """kazoo without threads but that of its connection, which may as well call our quick wakes.
+
+    Connections that fail leave no socket behind.
+    """
 
     def __init__(self, tls: ssl.SSLContext | None, patience: float) -> None:
         super().__init__()
         self._tls = tls
         self._patience = patience
+        self._polled: tuple[list[int], list[int]] = [], []
+
+    def start(self) -> None:
+        """Start no workers: without them, kazoo calls what it would have them call."""
+
+    def dispatch_callback(self, callback: Any) -> None:
+        """A watch has fired."""
+        callback.func(*callback.args)
+
+    def select(self, rlist: Any, wlist: Any, xlist: Any, timeout: Any = None) -> Any:
+        """kazoo's takes a descriptor for every wait, and a good part of the time of a request."""
+        if not hasattr(select, "poll"):
+            return super().select(rlist, wlist, xlist, timeout)
+        readers = [end.fileno() for end in rlist]
+        writers = [end.fileno() for end in wlist]
+        if (readers, writers) != self._polled:
+            self._poll = select.poll()
+            for ends, event in ((readers, select.POLLIN), (writers, select.POLLOUT)):
+                for end in ends:
+                    self._poll.register(end, event)
+            self._polled = readers, writers
+        found = self._poll.poll(None if timeout is None else math.ceil(timeout * 1000))
+        ready = {end for end, _ in found}
+        return (
+            [end for end, number in zip(rlist, readers, strict=True) if number in ready],
+            [end for end, number in zip(wlist, writers, strict=True) if number in ready],
+            [],
+        )
 
     def create_connection(self, address: Any, hostname: Any = None, **_: object) -> socket.socket:
         # kazoo would try one server for a whole session timeout: then it is too late for another.
@@ -107,6 +142,8 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         self._clock = clock
         self._listener = listener
         self._sent: dict[int | None, float] = {}
+        self._ahead = b""  # read, and not asked for yet
+        self._reads_ahead = False
 
     def _expand_client_hosts(self) -> list[Any]:
         found: list[Any] = super()._expand_client_hosts()
@@ -128,6 +165,7 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
 
     def _connect(self, host: Any, hostip: Any, port: Any) -> tuple[float, float]:
         self._sent.clear()
+        self._ahead, self._reads_ahead = b"", False
         if self._listener.is_out_of_touch():
             # Servers hang up on who has seen more than they know. They may have lost their data,
             # and would never get to say that the session is none of theirs.
@@ -139,6 +177,7 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
             self._listener.failed(error)
             raise
         self._listener.connected(read_timeout * 1.5 / 1000, sent_at)  # kazoo takes two thirds
+        self._reads_ahead = True
         return read_timeout, connect_timeout
 
     def _invoke(self, timeout: float, request: Any, xid: Any = None) -> Any:
@@ -154,3 +193,40 @@ class _Connection(ConnectionHandler):  # type: ignore[misc]
         if sent_at is not None:
             self._listener.acknowledged(sent_at)
         return answer
+
+    # kazoo waits before each time that it reads or writes, and reads each answer in two parts. Each
+    # of these calls gives other threads their turn, which may take 5 ms (sys.getswitchinterval).
+
+    def _read_socket(self, read_timeout: Any) -> Any:
+        """Take all answers that are here."""
+        answer = super()._read_socket(read_timeout)
+        while self._ahead and answer != CLOSE_RESPONSE:
+            answer = super()._read_socket(read_timeout)
+        return answer
+
+    def _read(self, length: int, timeout: Any) -> bytes:
+        with self._socket_error_handling():
+            while (missing := length - len(self._ahead)) > 0:
+                try:
+                    chunk = self._socket.recv(_CHUNK if self._reads_ahead else missing)
+                except _NOT_YET:
+                    self._wait([self._socket], [], timeout)
+                    continue
+                if not chunk:
+                    raise ConnectionDropped("socket connection broken")
+                self._ahead += chunk
+        found, self._ahead = self._ahead[:length], self._ahead[length:]
+        return found
+
+    def _write(self, msg: Any, timeout: Any) -> None:
+        left = memoryview(msg)
+        with self._socket_error_handling():
+            while left:
+                try:
+                    left = left[self._socket.send(left) :]
+                except _NOT_YET:
+                    self._wait([], [self._socket], timeout)
+
+    def _wait(self, rlist: list[Any], wlist: list[Any], timeout: Any) -> None:
+        if not any(self.handler.select(rlist, wlist, [], timeout)):
+            raise KazooTimeoutError("no answer in time")

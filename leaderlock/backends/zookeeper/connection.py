@@ -23,6 +23,7 @@ from kazoo.exceptions import (
 from kazoo.handlers.threading import KazooTimeoutError
 
 from leaderlock.backends.base import Settings
+from leaderlock.backends.zookeeper.requests import Answer
 from leaderlock.backends.zookeeper.session import Session
 from leaderlock.backends.zookeeper.target import Target
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -45,7 +46,7 @@ class Talk:
 
     def __init__(self, session: Session, end: float) -> None:
         self.session = session
-        self.client = session.client
+        self._client = session.client
         self._end = end
 
     @property
@@ -53,9 +54,19 @@ class Talk:
         """Seconds until the deadline."""
         return max(0.0, self._end - time.monotonic())
 
+    def send(self, request: Any) -> Answer:
+        """Send a request, after those that were sent before."""
+        answer = Answer()
+        self._client._call(request, answer)
+        return answer
+
+    def wait(self, answer: Answer) -> Any:
+        """What the answer says."""
+        return answer.get(self.left)
+
     def ask(self, request: Any) -> Any:
-        """The answer to one of the client's asynchronous requests."""
-        return request.get(timeout=self.left)
+        """Both."""
+        return self.wait(self.send(request))
 
 
 class Connection:

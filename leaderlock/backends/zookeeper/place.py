@@ -42,6 +42,7 @@ class Place:
         parent: the election's node.
         node: None while none is known.
         unheard: creations whose answer did not come in time. They may still be carried out.
+        leads: the attempt was granted its term.
         is_leaving: the attempt was released; only its nodes may still be there.
         stop_waiting: forget the node in front.
     """
@@ -51,6 +52,7 @@ class Place:
     session: Session
     node: Node | None = None
     unheard: list[Any] = field(default_factory=list)
+    leads: bool = False
     is_leaving: bool = False
     stop_waiting: Callable[[], None] = lambda: None
 

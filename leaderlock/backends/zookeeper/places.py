@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from functools import partial
-from typing import Any
-
-from kazoo.exceptions import NoNodeError
 
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.zookeeper.connection import Connection, Talk
 from leaderlock.backends.zookeeper.nodes import Nodes
 from leaderlock.backends.zookeeper.place import Place
 from leaderlock.backends.zookeeper.session import Session
-from leaderlock.errors import BackendUnavailable
+from leaderlock.errors import BackendRefused, BackendUnavailable
 
 
 class Places:
@@ -28,6 +25,7 @@ class Places:
         self._nodes = nodes
         self._connection = connection
         self._request_timeout = request_timeout
+        self._sweeper: threading.Thread | None = None
         self._lock = threading.Lock()  # for changes of `held`, and of who needs a session
 
     def enter(self, talk: Talk, attempt: Attempt) -> Place:
@@ -70,20 +68,19 @@ class Places:
         a server that stood still. The end of the session is certain to come after it. Where other
         attempts need the session, such nodes are swept away when they appear.
         """
-        is_settled = place.is_settled
-        if not is_settled and self._gives_up(place.session):
+        if not place.is_settled and self._gives_up(place.session):
             self._must_be_gone(place, talk.left)
             return
-        self._nodes.withdraw(talk, place)
-        if is_settled:
-            self._forget_place(place)
+        self._withdraw_own(talk, place)
         self._gives_up(place.session)
 
     def _gives_up(self, session: Session) -> bool:
         """End the session if nobody needs it, and something unwanted may still come over it."""
         with self._lock:
-            left = [place for place in self.held.values() if place.session is session]
-            if all(p.is_leaving for p in left) and not all(p.is_settled for p in left):
+            held = self.held.values()  # thousands, perhaps: mostly the first is wanted
+            if all(p.is_leaving for p in held if p.session is session) and any(
+                not p.is_settled for p in held if p.session is session
+            ):
                 session.close()
             return session.over
 
@@ -99,33 +96,46 @@ class Places:
         """Delete what is still there, or only now, of attempts that have been released.
 
         Nobody else may ask any more: the core gives up a release when the lease has certainly run
-        out, but a session survives an outage of the ensemble of any length.
+        out, but a session survives an outage of the ensemble of any length. It does not wait, for
+        kazoo's thread calls it, too: a thread of its own does, one after the other, so that
+        thousands do not stand before the heartbeats.
         """
         with self._lock:
             leaving = [place for place in self.held.values() if place.is_leaving]
-        by_parent: dict[str, list[tuple[Place, bool]]] = {}
+        left = []
         for place in leaving:
             if place.session.is_gone():
                 self._forget_place(place)
             elif place.session is session:
-                by_parent.setdefault(place.parent, []).append((place, place.is_settled))
-        for parent, places in by_parent.items():
-            synced = session.client.sync_async(parent)
-            children = session.client.get_children_async(parent)
-            children.rawlink(partial(self._delete_own, parent, places, synced))
+                left.append(place)
+        if left:
+            self._start_to_sweep(session, left)
 
-    def _delete_own(
-        self, parent: str, places: list[tuple[Place, bool]], synced: Any, children: Any
-    ) -> None:
-        """On kazoo's thread; waits for nothing."""
-        listed = children.successful() or isinstance(children.exception, NoNodeError)
-        paths = [f"{parent}/{child}" for child in children.value or ()]
-        for place, was_settled in places:
-            own = [path for path in paths if path.startswith(place.stem)]
-            for path in own:
-                place.session.client.delete_async(path)
-            if listed and synced.successful() and was_settled and not own:
-                self._forget_place(place)
+    def _start_to_sweep(self, session: Session, places: list[Place]) -> None:
+        with self._lock:
+            if self._sweeper is not None and self._sweeper.is_alive():
+                return
+            self._sweeper = threading.Thread(
+                target=self._sweep,
+                args=(session, places),
+                name="leaderlock-zookeeper-sweep",
+                daemon=True,
+            )
+            with contextlib.suppress(RuntimeError):  # no thread is to be had: next time
+                self._sweeper.start()
+
+    def _sweep(self, session: Session, places: list[Place]) -> None:
+        with contextlib.suppress(BackendUnavailable, BackendRefused):  # the next one goes on
+            for place in places:
+                if place.is_leaving:  # it may have been asked for again
+                    with self._connection.talk(session) as talk:
+                        self._withdraw_own(talk, place)
+
+    def _withdraw_own(self, talk: Talk, place: Place) -> None:
+        is_settled = place.is_settled
+        self._nodes.withdraw(talk, place)
+        if is_settled:
+            self._forget_place(place)
 
     def _forget_place(self, place: Place) -> None:
         with self._lock:

@@ -36,6 +36,7 @@ class Proofs:
     def since(self, sent_at: float, ttl: float) -> float:
         found = [sent_at]
         for age, credit in self._RULES:
-            told = (sent for sent, answered in self._answered if answered <= sent_at - age * ttl)
-            found.append(max(told, default=NEVER) + credit * ttl)
+            newest_first = reversed(self._answered)
+            told = (sent for sent, answered in newest_first if answered <= sent_at - age * ttl)
+            found.append(next(told, NEVER) + credit * ttl)
         return min(found)

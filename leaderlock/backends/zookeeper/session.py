@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import socket
 import ssl
@@ -60,7 +59,6 @@ class Session:
         try:
             self.client.start_async()
         except (OSError, RuntimeError) as error:  # no descriptors or threads are to be had
-            self.client.handler.stop()
             raise BackendUnavailable(
                 f"no connection to ZooKeeper can be opened: {error}"
             ) from error
@@ -126,7 +124,6 @@ class Session:
     def abandon(self) -> None:
         """In a forked child: close its copies of the descriptors without a word, take no locks."""
         self.over = True
-        atexit.unregister(self.client.handler.stop)  # it would join threads that are not here
         connection = self.client._connection
         for end in (connection._socket, connection._read_sock, connection._write_sock):
             if end is not None:

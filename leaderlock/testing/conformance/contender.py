@@ -67,7 +67,7 @@ class Contender:
 
     def win(self) -> Granted:
         """Campaign for an election that is free."""
-        answer = _answer_of("campaign", self.campaign)
+        answer = _answer_of(self.harness, self.backend, "campaign", self.campaign)
         assert isinstance(answer, Granted), (
             f"campaign() for {self.attempt.election!r} answered {answer}, though nobody leads it"
         )
@@ -89,7 +89,7 @@ class Contender:
 
     def wait(self) -> Waiting:
         """Campaign for an election that somebody else leads."""
-        answer = _answer_of("campaign", self.campaign)
+        answer = _answer_of(self.harness, self.backend, "campaign", self.campaign)
         assert isinstance(answer, Waiting), (
             f"campaign() for {self.attempt.election!r} answered {answer}, though another attempt "
             "leads it: two leaders"
@@ -111,11 +111,11 @@ class Contender:
 
     def must_hold(self, because: str) -> None:
         """The store must confirm the term."""
-        outcome = _answer_of("renew", self.renewal)
+        outcome = _answer_of(self.harness, self.backend, "renew", self.renewal)
         assert outcome is Renewal.RENEWED, f"renew() answered {outcome}, though {because}"
 
     def must_not_hold(self, because: str) -> None:
-        outcome = _answer_of("renew", self.renewal)
+        outcome = _answer_of(self.harness, self.backend, "renew", self.renewal)
         assert outcome is not Renewal.RENEWED, f"renew() answered RENEWED, though {because}"
         assert isinstance(outcome, Renewal), (
             f"renew() left out an attempt, though {because}: no answer is not a no"
@@ -169,7 +169,7 @@ class Follower:
         self._election = election
         self.woken = threading.Event()
         self.unwatch = backend.watch(election, self.woken.set)
-        self.reading = self._read()
+        self.reading = _answer_of(harness, backend, "leader", self._read)
 
     def must_see(self, payload: bytes | None, within: float, what: str) -> None:
         self.must_see_one_of((payload,), within, what)
@@ -204,7 +204,14 @@ def requests(contender: Contender) -> dict[str, Callable[[], object]]:
     }
 
 
-def _answer_of(method: str, call: Callable[[], T]) -> T:
+def _answer_of(harness: BackendHarness, backend: Backend, method: str, call: Callable[[], T]) -> T:
+    """What a store says that is well.
+
+    A timeout that is for silence is too short to tell whether it is: on a busy machine a healthy
+    store may miss it.
+    """
+    if backend.settings.request_timeout < harness.request_timeout:
+        return until_answered(harness, call)
     try:
         return call()
     except BackendUnavailable as error:

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
+from kazoo.protocol.serialization import Exists
+
 from leaderlock.backends.base import Attempt, Backend, Granted, Renewal, Waiting
 from leaderlock.backends.consul.backend import ConsulBackend
 from leaderlock.backends.redis import backend as redis_backend
@@ -19,9 +21,7 @@ def heartbeat_by_exists(url: str, election: str, note: Note) -> Elector:
     """ZooKeeper: a read, which any server answers, in place of a proof by the quorum."""
 
     def prove(talk: Any, claims: Mapping[str, Any]) -> dict[str, Renewal]:
-        found = {
-            i: talk.ask(talk.client.exists_async(claim[2].path)) for i, claim in claims.items()
-        }
+        found = {i: talk.ask(Exists(claim[2].path, None)) for i, claim in claims.items()}
         return {i: Renewal.RENEWED if stat else Renewal.TAKEN for i, stat in found.items()}
 
     def break_it(backend: Backend) -> Backend:

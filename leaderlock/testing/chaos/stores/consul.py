@@ -39,7 +39,8 @@ class ConsulStore(ClusteredStore):
             node.settings["retry_join"] = [at for n, at in meetings.items() if n is not node]
 
     def queue(self) -> list[str]:
-        return [decode(lock["Value"]) for lock in self._held()]
+        locks = [lock for lock in self._held() if lock["Key"].endswith("/leader")]
+        return [decode(lock["Value"]) for lock in locks]
 
     def left(self) -> list[str]:
         held = [f"lock {lock['Key']}" for lock in self._held()]

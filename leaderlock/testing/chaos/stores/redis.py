@@ -8,6 +8,8 @@ from typing import Self
 from leaderlock.testing.chaos.stores.base import Action, Store
 from leaderlock.testing.servers.redis import RedisServer
 
+_HINTS = ("queue", "retired:")
+
 
 class RedisStore(Store):
     """One server, which writes everything down before it answers."""
@@ -37,7 +39,8 @@ class RedisStore(Store):
         return [str(each) for each in ids if each is not None]
 
     def left(self) -> list[str]:
-        keys = [key for key in self._keys("*") if ":retired:" not in key]
+        # Places of the dead, and the marks of what was given up, expire in their own time.
+        keys = [key for key in self._keys("*") if not key.rpartition("}:")[2].startswith(_HINTS)]
         return [f"key {key}" for key in keys if self._server.call("PTTL", key) not in (-1, -2)]
 
     def actions(self) -> Mapping[str, Action]:
