@@ -16,7 +16,7 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from leaderlock import Client
+from leaderlock import Client, LeaderElector
 from leaderlock.telemetry.opentelemetry import instrument
 from tests.elector.tools import PATIENCE, Store, eventually, in_child
 
@@ -71,6 +71,13 @@ def collected() -> Iterator[Collected]:
     collected.tracers.shutdown()
 
 
+def leading(client: Client) -> LeaderElector:
+    elector = client.elector("e")
+    elector.start()
+    assert elector.wait_elected(PATIENCE)
+    return elector
+
+
 def test_each_term_is_a_span_with_its_token_and_how_it_ended(
     store: Store, client: Client, collected: Collected
 ) -> None:
@@ -108,9 +115,7 @@ def test_what_goes_wrong_in_a_term_is_an_event_of_its_span(
     store: Store, client: Client, collected: Collected
 ) -> None:
     collected.instrument(client)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     store.fail("renew")
     eventually(lambda: collected.number("faults", event="store_failing") == 1)
     store.heal()
@@ -158,9 +163,7 @@ def test_to_instrument_twice_counts_nothing_twice(
 ) -> None:
     collected.instrument(client)
     collected.instrument(client)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     elector.stop()
     eventually(lambda: collected.number("transitions", reason="stopped") == 1)
     eventually(collected.spans)
@@ -184,9 +187,7 @@ def test_several_clients_share_the_instruments(
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_child_ends_no_span_of_its_parent(client: Client, collected: Collected) -> None:
     collected.instrument(client)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     eventually(lambda: collected.number("transitions", reason="elected") == 1)
 
     def child() -> None:
@@ -205,7 +206,5 @@ def test_a_forked_child_ends_no_span_of_its_parent(client: Client, collected: Co
 
 def test_without_an_sdk_it_does_nothing_and_harms_nothing(client: Client) -> None:
     instrument(client)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     assert elector.resign()

@@ -17,7 +17,7 @@ from prometheus_client.openmetrics.parser import (
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
-from leaderlock import Client, ConfigurationError, LossReason, aio, connect
+from leaderlock import Client, ConfigurationError, LeaderElector, LossReason, aio, connect
 from leaderlock.telemetry.prometheus import instrument
 from leaderlock.testing import FakeClock
 from leaderlock.testing.servers.programs import program
@@ -49,6 +49,13 @@ def value(registry: CollectorRegistry, name: str, **labels: str) -> float | None
     found = values(registry, name, **labels)
     assert len(found) <= 1, found
     return found[0] if found else None
+
+
+def leading(client: Client) -> LeaderElector:
+    elector = client.elector("e")
+    elector.start()
+    assert elector.wait_elected(PATIENCE)
+    return elector
 
 
 def test_a_leader_is_shown_with_its_token_and_what_is_left_of_its_lease(
@@ -84,9 +91,7 @@ def test_the_page_is_what_prometheus_itself_approves_of(
     client: Client, registry: CollectorRegistry
 ) -> None:
     instrument(client, registry=registry)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     elector.resign()
     eventually(lambda: value(registry, "transitions_total", reason="resigned") == 1)
     done = subprocess.run(
@@ -109,9 +114,7 @@ def test_who_leads_is_read_from_the_clock_at_the_scrape(
     store = Store(clock=clock)
     client = clients(store)
     instrument(client, registry=registry)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    leading(client)
     store.hang("renew")
     renewals = store.calls["renew"]
     eventually(lambda: store.calls["renew"] > renewals)
@@ -204,9 +207,7 @@ def test_without_follow_leader_nobody_is_observed(
     store: Store, client: Client, registry: CollectorRegistry
 ) -> None:
     instrument(client, registry=registry, follow_leader=False)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     assert value(registry, "is_leader") == 1
     elector.stop()
     assert store.calls["leader"] == 0
@@ -235,9 +236,7 @@ def test_losses_are_counted_by_their_reason(
     store: Store, client: Client, registry: CollectorRegistry
 ) -> None:
     instrument(client, registry=registry)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     with store._store.lock:
         store._election("e").holder = None
     eventually(lambda: value(registry, "transitions_total", reason="taken") == 1)
@@ -253,9 +252,7 @@ def test_an_elector_that_was_dropped_is_gone_with_its_counters(
     client: Client, registry: CollectorRegistry
 ) -> None:
     instrument(client, registry=registry)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     elector.stop()
     eventually(lambda: value(registry, "transitions_total", reason="stopped") == 1)
     gone = weakref.ref(elector)
@@ -317,9 +314,7 @@ def test_a_candidate_that_has_given_up_is_shown_as_unhealthy(
     store: Store, client: Client, registry: CollectorRegistry
 ) -> None:
     instrument(client, registry=registry)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     elector.stop()
     with store._store.lock:
         store._election("e").token = 0
@@ -334,9 +329,7 @@ def test_a_forked_child_shows_nothing_of_its_parent(
     client: Client, registry: CollectorRegistry
 ) -> None:
     instrument(client, registry=registry)
-    elector = client.elector("e")
-    elector.start()
-    assert elector.wait_elected(PATIENCE)
+    elector = leading(client)
     eventually(lambda: value(registry, "transitions_total", reason="elected") == 1)
     eventually(lambda: value(registry, "renew_duration_seconds_count"))
 
