@@ -82,12 +82,14 @@ def told(counts: Count) -> str:
 
 
 def redis_requests(server: RedisServer) -> Count:
-    found = {}
+    """Commands by name; scripts are scripts, however they are named."""
+    found: Counter[str] = Counter()
     for line in str(server.call("INFO", "commandstats")).splitlines():
         name, _, value = line.removeprefix("cmdstat_").partition(":")
         if name in _REDIS:
-            found[name] = float(value.partition("=")[2].partition(",")[0])
-    return found
+            kind = name.removesuffix("sha")
+            found[kind] += int(value.partition("=")[2].partition(",")[0])
+    return {kind: float(number) for kind, number in found.items()}
 
 
 def etcd_requests(server: EtcdServer) -> Count:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 
@@ -66,6 +67,39 @@ def test_a_heartbeat_of_many_elections_takes_two_pages_of_keys(
     backend: EtcdBackend, attempts: list[Attempt]
 ) -> None:
     assert outcomes(backend, attempts) == ({"keep_alive": 1, "range": 2}, set())
+
+
+def test_a_page_that_is_the_same_is_not_gone_through_again(
+    own_etcd: EtcdServer,
+    backend: EtcdBackend,
+    attempts: list[Attempt],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    pages: list[int] = []
+    intact = queue._intact
+
+    def note(awaited: Any, answer: Any) -> Any:
+        pages.append(len(answer.kvs))
+        return intact(awaited, answer)
+
+    monkeypatch.setattr(queue, "_intact", note)
+    for expected in [20, 10], [], []:
+        assert outcomes(backend, attempts)[1] == set()
+        assert pages == expected
+        pages.clear()
+    delete(own_etcd, f"leaderlock/{attempts[-1].election}/{attempts[-1].attempt_id}")
+    assert outcomes(backend, attempts)[1] == {attempts[-1].election}
+    assert pages == [9], "the other page is as it was"
+
+
+def test_what_is_known_of_a_page_holds_for_the_places_that_were_there(
+    backend: EtcdBackend, attempts: list[Attempt]
+) -> None:
+    assert outcomes(backend, attempts)[1] == set()
+    attempt_id = attempts[3].attempt_id
+    place = backend._queue.places[attempt_id]
+    backend._queue.places[attempt_id] = place._replace(modified=place.modified + 1)
+    assert attempt_id not in backend.renew(attempts).outcomes
 
 
 def test_a_heartbeat_of_many_elections_finds_those_that_are_not_ours_any_more(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import threading
@@ -146,22 +147,57 @@ def test_a_heartbeat_is_a_write_that_wakes_nobody(
     assert waiting.count == 0
 
 
+@contextlib.contextmanager
+def asked(backend: ZooKeeperBackend) -> Iterator[list[str]]:
+    """The requests that were sent during the block."""
+    connection = session_of(backend).client._connection
+    sent: list[str] = []
+    submit = connection._submit
+
+    def note(request: Any, *rest: Any) -> None:
+        sent.append(type(request).__name__)
+        submit(request, *rest)
+
+    connection._submit = note
+    try:
+        yield sent
+    finally:
+        del connection._submit
+
+
+def test_every_verb_takes_few_requests(make: MakeBackend) -> None:
+    backend, led = make(), new_attempt()
+    make_election(backend, led)
+    make_election(backend, led)  # the client takes no other election to be new
+    first, second = (new_attempt(led.election) for _ in range(2))
+    for verb, expected in (
+        (lambda: backend.campaign(led), ["Create2", "GetChildren"]),
+        (lambda: backend.campaign(first), ["Create2", "GetChildren", "GetChildren2"]),
+        (lambda: backend.campaign(second), ["Create2", "GetChildren", "GetChildren2"]),
+        (lambda: backend.renew([led, first, second]), ["Checks"]),
+        (lambda: backend.release(led), ["Delete"]),
+        (lambda: backend.campaign(first), ["SetData", "GetChildren"]),  # after its wake
+        # An election that is new; and then one of which that is expected.
+        (
+            lambda: backend.campaign(new_attempt()),
+            ["Create2", "GetChildren", "Create", "Create2", "GetChildren"],
+        ),
+        (lambda: backend.campaign(new_attempt()), ["Create", "Create2", "GetChildren"]),
+    ):
+        with asked(backend) as requests:
+            verb()
+        assert requests == expected
+
+
 def test_all_nodes_are_proved_by_one_request(make: MakeBackend) -> None:
     backend = make()
     attempts = [new_attempt() for _ in range(20)]
     for attempt in attempts:
         win(backend, attempt)
-    connection = session_of(backend).client._connection
-    sent: list[Any] = []
-    submit = connection._submit
-
-    def note(request: Any, *rest: Any) -> None:
-        sent.append(request)
-        submit(request, *rest)
-
-    connection._submit = note
-    backend.renew(attempts)
-    assert [type(request).__name__ for request in sent] == ["Checks"]
+    for _ in range(2):
+        with asked(backend) as requests:
+            backend.renew(attempts)
+        assert requests == ["Checks"]
 
 
 def test_the_first_heartbeat_of_many_fits_into_requests_that_servers_take(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from kazoo.protocol.serialization import Delete, GetData, SetData
+from kazoo.protocol.serialization import Create, Delete, GetData, SetData
 
 from leaderlock import (
     BackendRefused,
@@ -241,6 +241,25 @@ def test_a_node_is_written_with_those_above_it_and_with_a_path(zookeeper: Shared
                     fence.write(leadership.token, {bad: b""})
         finally:
             elector.stop()
+
+
+def test_a_node_that_was_made_again_before_the_first_heartbeat_is_not_the_leaders(
+    zookeeper: Shared,
+) -> None:
+    """As by a backup that is played back: it has the same path, and the version of a new one."""
+    store = Store(zookeeper.url, ZooKeeperFence, uuid.uuid4().hex[:8])
+    with store.elector(ttl=20) as leader:
+        assert leader.wait_elected(PATIENCE)
+        fence, token, key = store.fence(leader), token_of(leader), store.key("a")
+        fence.write(token, {key: b"1"})
+        backend: Any = leader._client.runtime().backend
+        (place,) = backend._places.held.values()
+        with backend._connection.talk() as talk:
+            talk.ask(Delete(place.node.path, -1))
+            talk.ask(Create(place.node.path, b"", backend._nodes._acl, 0))
+        with pytest.raises((StaleToken, LeadershipLost)):
+            fence.write(token, {key: b"2"})
+        assert fence.read(key) == b"1"
 
 
 def test_a_leader_whose_node_somebody_has_written_to_goes_on(
