@@ -29,7 +29,7 @@ from leaderlock.leadership import LeadershipT
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
 from leaderlock.runtime import Runtime
-from leaderlock.telemetry.events import Event
+from leaderlock.telemetry.events import ElectionEvent, Event
 from leaderlock.telemetry.health import Health, examine
 from leaderlock.terms import Hold
 from leaderlock.timing import Timing
@@ -138,12 +138,14 @@ class AnyElector(ABC, Generic[LeadershipT]):
     ) -> None:
         *callbacks, healthy = callables
         make_callbacks, leadership_class = self._front()
+        told = make_callbacks(config.election, config.candidate_id)
+        told.stream = client.stream
         self._client = client
         self._owns_client = owns_client
         self._candidate = Candidate(
             config,
             client.clock,
-            make_callbacks(config.election, config.candidate_id),
+            told,
             leadership_class,
             healthy,
         )
@@ -198,7 +200,7 @@ class AnyElector(ABC, Generic[LeadershipT]):
 
     def health(self) -> Health:
         """Whether this candidate can do what it is there for; for a readiness or liveness probe."""
-        return examine(self._candidate)
+        return examine(self._candidate, self._client.clock.now())
 
     def __repr__(self) -> str:
         return (
@@ -243,7 +245,7 @@ class AnyElector(ABC, Generic[LeadershipT]):
         """What to raise when the wait for a term has ended without one."""
         if not self._candidate.contends:
             return LeaderLockError(f"stopped while waiting to lead election {self.election!r}")
-        failure = self._candidate.failing.get("campaign")
+        failure = self._candidate.outages.failing.get("campaign")
         error = CampaignTimeout(
             f"{self.candidate_id!r} was not elected in {self.election!r} within {timeout} s"
             + (f"; the store fails: {failure}" if failure else "")
@@ -291,9 +293,21 @@ class AnyElector(ABC, Generic[LeadershipT]):
         self._follow_leader()
         return callback
 
-    def subscribe(self, listener: Callable[[Event], T]) -> Callable[[Event], T]:
-        """Call `listener(event)` for every event of `leaderlock.telemetry`. Also a decorator."""
-        self._candidate.callbacks.add_listener(listener)
+    def subscribe(
+        self, listener: Callable[[ElectionEvent], T], *kinds: type[Event]
+    ) -> Callable[[ElectionEvent], T]:
+        """Call `listener(event)` for the events of this elector, as the callbacks are called.
+
+        Also a decorator; see `on_elected`.
+
+        Args:
+            kinds: classes of `leaderlock.telemetry.events`. Default: every one but those that come
+                with each heartbeat (`Renewed`, `RenewFailed`).
+
+        Raises:
+            ConfigurationError: it cannot be called with an event, or a kind is none.
+        """
+        self._candidate.callbacks.add_listener(listener, *kinds)
         self._follow_leader()
         return listener
 

@@ -11,7 +11,15 @@ from leaderlock.errors import ConfigurationError
 from leaderlock.leadership import Leadership, LeadershipT
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
-from leaderlock.telemetry.events import CallbackFailed, Event, LeaderChanged
+from leaderlock.stream import Listener, Stream, is_wanted
+from leaderlock.telemetry.events import (
+    CallbackFailed,
+    ElectionEvent,
+    Event,
+    LeaderChanged,
+    Renewed,
+    RenewFailed,
+)
 from leaderlock.workers import Job, Lane
 
 if TYPE_CHECKING:
@@ -22,7 +30,9 @@ log = logging.getLogger("leaderlock")
 OnElected = Callable[[Leadership], object]
 OnLost = Callable[[Leadership, LossReason], object]
 OnLeaderChange = Callable[[LeaderInfo | None], object]
-OnEvent = Callable[[Event], object]
+OnEvent = Callable[[ElectionEvent], object]
+
+_NOBODY = Stream()  # no elector without a client
 
 
 class Callbacks(Generic[LeadershipT]):
@@ -30,15 +40,19 @@ class Callbacks(Generic[LeadershipT]):
 
     On the lane of the elector, that is, on threads of leaderlock; for asyncio a subclass tells it
     on the event loop. What a callback raises is logged and told as an event; it stops nothing.
+
+    Attributes:
+        stream: of the client, for those who listen to all of its electors.
     """
 
     def __init__(self, election: str, candidate_id: str) -> None:
         self._election = election
         self.candidate_id = candidate_id
+        self.stream = _NOBODY
         self._elected: list[Callable[[LeadershipT], object]] = []
         self._lost: list[Callable[[LeadershipT, LossReason], object]] = []
         self._leader_change: list[OnLeaderChange] = []
-        self._listeners: list[OnEvent] = []
+        self._listeners: list[Listener] = []
         self._runtime: Runtime | None = None  # while the elector has one
         self._lane: Lane | None = None
 
@@ -78,9 +92,9 @@ class Callbacks(Generic[LeadershipT]):
         self.require("on_leader_change", callback, 1)
         self._leader_change.append(callback)
 
-    def add_listener(self, listener: OnEvent) -> None:
+    def add_listener(self, listener: OnEvent, *kinds: type[Event]) -> None:
         self.require("listener", listener, 1)
-        self._listeners.append(listener)
+        self._listeners.append(Listener(listener, kinds))
 
     def require(self, what: str, callback: object, arguments: int) -> None:
         """Refuse what could not be called later. See `require_callable`."""
@@ -89,7 +103,7 @@ class Callbacks(Generic[LeadershipT]):
     @property
     def follow_leader(self) -> bool:
         """Whether anything is to be told of leader changes."""
-        return bool(self._leader_change or self._listeners)
+        return bool(self._leader_change) or self.wants(LeaderChanged)
 
     @property
     def is_caller(self) -> bool:
@@ -97,6 +111,10 @@ class Callbacks(Generic[LeadershipT]):
         return self._lane is not None and self._lane.is_current_thread
 
     # Telling
+
+    def wants(self, kind: type[Event]) -> bool:
+        """Whether anybody listens to events of this kind."""
+        return is_wanted(kind, self._listeners) or self.stream.wants(kind)
 
     def tell_elected(self, leadership: LeadershipT, done: Job) -> bool:
         """Queue the on_elected callbacks, and `done` behind them. False: there are none."""
@@ -111,9 +129,28 @@ class Callbacks(Generic[LeadershipT]):
         self._queue("on_leader_change", self._leader_change, info)
         self.emit(LeaderChanged(self._election, self.candidate_id, leader=info))
 
+    def tell_renewed(self, leadership: LeadershipT | None) -> None:
+        """Queue the event, if anybody wants it: there is one for each heartbeat."""
+        if leadership is not None and self.wants(Renewed):
+            self.emit(
+                Renewed(
+                    self._election,
+                    self.candidate_id,
+                    token=leadership.token,
+                    remaining=leadership.remaining(),
+                )
+            )
+
+    def tell_renew_failed(self, error: Exception) -> None:
+        """Queue the event, if anybody wants it."""
+        if self.wants(RenewFailed):
+            self.emit(RenewFailed(self._election, self.candidate_id, error=error))
+
     def emit(self, event: Event) -> None:
-        """Queue an event for the listeners."""
-        self._queue("listener", self._listeners, event)
+        """Queue an event for the listeners, here and at the client."""
+        if is_wanted(type(event), self._listeners):
+            self._queue("listener", self._listeners, event)
+        self.stream.emit(event)
 
     def ask(self, healthy: Callable[[], object], tell: Callable[[bool], None]) -> bool:
         """Have the user's program say whether it is healthy, on threads for just that.

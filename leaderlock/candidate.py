@@ -11,7 +11,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Generic
@@ -27,6 +27,7 @@ from leaderlock.leadership import AnyLeadership, LeadershipT
 from leaderlock.listeners import Listeners, Wake
 from leaderlock.machine import (
     Candidacy,
+    Displaced,
     Elected,
     LossReason,
     Lost,
@@ -40,6 +41,7 @@ from leaderlock.machine import (
 from leaderlock.observer import encode_payload
 from leaderlock.outages import Outages
 from leaderlock.progress import Progress
+from leaderlock.stream import Listener
 from leaderlock.telemetry.events import Event, NoProgress, TokenRegressed
 from leaderlock.terms import Hold, Terms
 from leaderlock.tokens import FencingToken
@@ -65,7 +67,7 @@ class Candidate(Generic[LeadershipT]):
         healthy: says whether the leader can work; asked with every heartbeat.
 
     Attributes:
-        progress, terms: whether it can work; its terms, and who works under them.
+        progress, terms, outages: whether it can work; its terms; what the store does not answer.
         error: why contending cannot succeed before somebody acts, if it is so.
         answered: the store has answered a campaign since the start.
         has_led: it has been elected since the start.
@@ -98,7 +100,7 @@ class Candidate(Generic[LeadershipT]):
         self._useless = Backoff(config.timing.max_backoff)  # of grants that elected nobody
         self._hold_off = 0.0  # before the next attempt, in seconds
         self._is_queued = False  # the store has answered that the present attempt waits
-        self._outages = Outages(config.election, callbacks)
+        self.outages = Outages(config.election, callbacks, config.timing)
         self._yielding = Yielding(config.election, config.timing)
         self._forget_runtime()
 
@@ -127,11 +129,6 @@ class Candidate(Generic[LeadershipT]):
     def contends(self) -> bool:
         """Whether it has been started and not stopped."""
         return self._machine.wanted
-
-    @property
-    def failing(self) -> Mapping[str, LeaderLockError]:
-        """What the store does not answer at present; see `Outages`."""
-        return self._outages.failing
 
     def start(self, runtime: Runtime) -> None:
         """Contend from now on."""
@@ -254,8 +251,8 @@ class Candidate(Generic[LeadershipT]):
     ) -> None:
         machine, granted = self._machine, self._ttl(ttl)
         with self._lock:
-            self._outages.end()
             now, was_due = self._clock.now(), machine.deadline
+            self.outages.end(now)
             if outcome is not Renewal.RENEWED:
                 events = self._publish(machine.refused(attempt_id, outcome.loss, now))
             elif lost := machine.renewed(attempt_id, sent_at=sent_at, ttl=granted, now=now):
@@ -263,6 +260,8 @@ class Candidate(Generic[LeadershipT]):
             else:
                 # As nearly always, and thousands of times in a round: nothing to be waited for.
                 self.terms.extend(machine.valid_until)
+                if Listener.of_renewals:
+                    self.callbacks.tell_renewed(self.terms.leadership)
                 if self._runtime and machine.deadline < was_due:  # the store has shortened it
                     self._runtime.poke(self, machine.deadline)
                 return
@@ -270,7 +269,8 @@ class Candidate(Generic[LeadershipT]):
 
     def renewal_failed(self, error: LeaderLockError) -> None:
         with self._lock:
-            self._outages.note("renew", error)
+            self.outages.note("renew", error)
+            self.callbacks.tell_renew_failed(error)
 
     def tick(self) -> float:
         """Let time pass. Returns the next deadline."""
@@ -312,7 +312,7 @@ class Candidate(Generic[LeadershipT]):
         if self._config.has_default_id:  # the parent's tells where the parent runs
             self._rename(default_candidate_id())
         self.terms.after_fork()
-        self._outages.forget()
+        self.outages.forget()
         self._forget_runtime()
 
     def _rename(self, candidate_id: str) -> None:
@@ -353,13 +353,13 @@ class Candidate(Generic[LeadershipT]):
                 delay = self._campaign(runtime, attempt)
         except (BackendUnavailable, BackendRefused) as error:
             with self._lock:
-                self._outages.note(request.verb.value, error)
+                self.outages.note(request.verb.value, error)
                 if isinstance(error, BackendRefused):
                     self._take_refusal(request, error)
                 self._notify()
                 return runtime.held_back(self, self._requests, self._backoff.pause())
         with self._lock:
-            self._outages.end()
+            self.outages.end()
             self._backoff.reset()
         runtime.answered(self)
         return delay
@@ -367,11 +367,14 @@ class Candidate(Generic[LeadershipT]):
     def _campaign(self, runtime: Runtime, attempt: Attempt) -> float:
         sent_at = self._clock.now()
         answer = runtime.ask("campaign", self._ask_campaign, runtime, attempt)
-        orphaned = False
+        pause, orphaned = math.inf, False
+        if isinstance(answer, Waiting):
+            pause = self._timing.max_backoff if answer.retry_after is None else answer.retry_after
 
         def change(now: float) -> Sequence[Notice]:
             nonlocal orphaned
             self.answered, self.error = True, None
+            self.outages.placed(now, pause)
             if isinstance(answer, Waiting):
                 self._is_queued = True
                 runtime.poke(self, self._machine.deadline)  # its place may have to be renewed
@@ -385,9 +388,7 @@ class Candidate(Generic[LeadershipT]):
         self._apply(change)
         if orphaned:
             self._give_back(runtime, attempt)
-        if isinstance(answer, Granted):
-            return math.inf
-        return self._timing.max_backoff if answer.retry_after is None else answer.retry_after
+        return pause
 
     def _ask_campaign(self, runtime: Runtime, attempt: Attempt) -> Granted | Waiting:
         answer = runtime.backend.campaign(attempt)
@@ -462,6 +463,8 @@ class Candidate(Generic[LeadershipT]):
                     events.append(self.terms.begin(token, source, valid_until))
                 case Lost(reason=reason):
                     events.append(self.terms.end(reason))
+                case Displaced(reason=reason):
+                    events.append(self.outages.displace(reason))
                 case Regressed():
                     events.append(self._give_up(notice))
                 case Orphaned():
@@ -472,11 +475,7 @@ class Candidate(Generic[LeadershipT]):
         return events
 
     def _give_up(self, notice: Regressed) -> Event:
-        self.error = TokenRegression(
-            f"election {self.election!r}: the store {notice.source!r} issued token {notice.token} "
-            f"after {notice.highest} of {notice.known_source!r}; it has lost data or was replaced. "
-            "This candidate has stopped. Raise 'epoch' for all candidates, then start again"
-        )
+        self.error = TokenRegression(f"election {self.election!r}: {notice}")
         return TokenRegressed(self.election, self.candidate_id, error=self.error)
 
     def _callback_done(self) -> None:
@@ -504,15 +503,16 @@ class Candidate(Generic[LeadershipT]):
             wake = partial(self._wake, attempt_id)
             self._attempt = Attempt(self.election, attempt_id, self._payload, wake)
             self._is_queued = False
+            self.outages.expect(self._clock.now(), self._hold_off)
             self._schedule(self._hold_off)
             self._hold_off = 0.0
         if (runtime := self._runtime) is None:
             return
         if state is State.RELEASING:  # a store that is silent to heartbeats is not asked at once
-            pause = self._backoff.pause() if "renew" in self.failing else 0.0
+            pause = self._backoff.pause() if "renew" in self.outages.failing else 0.0
             self._schedule(runtime.held_back(self, self._requests, pause) if pause else 0.0)
         if state is State.IDLE:
-            self._outages.forget()  # of a store that is not asked any more
+            self.outages.forget()  # of a store that is not asked any more
             runtime.leave(self)
         else:
             runtime.poke(self, min(self._machine.deadline, self.terms.beat_due()))

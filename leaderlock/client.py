@@ -11,19 +11,24 @@ import weakref
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from functools import partial
-from typing import TYPE_CHECKING, Any, NoReturn, Self
+from typing import TYPE_CHECKING, Any, NoReturn, Self, TypeVar
 
 from leaderlock.backends.base import Backend, Settings
+from leaderlock.callbacks import require_callable
 from leaderlock.clock import BOOT_CLOCK, Clock
 from leaderlock.config import Config, resolve, resolve_for_backend, with_store
 from leaderlock.interrupt import Begun, apart_if_interrupting
 from leaderlock.runtime import Runtime
+from leaderlock.stream import Listener, Stream
 from leaderlock.timing import Timing, bounded_time
 
 if TYPE_CHECKING:
     from leaderlock.any_elector import AnyElector
     from leaderlock.callbacks import OnElected, OnLeaderChange, OnLost
     from leaderlock.elector import LeaderElector
+    from leaderlock.telemetry.events import Event
+
+T = TypeVar("T")
 
 log = logging.getLogger("leaderlock")
 
@@ -62,6 +67,7 @@ class Client:
         self._lock = threading.Lock()
         self._runtime: Runtime | None = None
         self._at_loss: weakref.finalize[..., Client] | None = None  # when nobody holds us any more
+        self.stream = Stream()
         self._ending = _Ending(over=True)  # of the last session that was closed
         self._electors: weakref.WeakSet[AnyElector[Any]] = weakref.WeakSet()
         self._contending: set[AnyElector[Any]] = set()  # live on even if the program lets them go
@@ -107,6 +113,28 @@ class Client:
             healthy=healthy,
             beat_timeout=beat_timeout,
         )
+
+    def subscribe(
+        self, listener: Callable[[Event], T], *kinds: type[Event]
+    ) -> Callable[[Event], T]:
+        """Call `listener(event)` for the events of all electors of this client. Also a decorator.
+
+        One at a time, on a thread of leaderlock: it holds up other listeners here, but no callback
+        of an elector. What it raises is logged. Of electors that are made later, too.
+
+        Args:
+            kinds: classes of `leaderlock.telemetry.events`. Default: every one but those that come
+                with each heartbeat (`Renewed`, `RenewFailed`, `Heartbeat`). `LeaderChanged` has
+                the leader of each election observed, and so costs a watch for each at the store.
+
+        Raises:
+            ConfigurationError: it cannot be called with an event, or a kind is none.
+        """
+        require_callable("listener", listener, 1)
+        self.stream.add(Listener(listener, kinds))
+        for elector in self.electors:
+            elector._follow_leader()
+        return listener
 
     def close(self, timeout: float | None = None) -> bool:
         """Stop every elector of this client and end the session.
@@ -192,6 +220,12 @@ class Client:
 
     # For the electors
 
+    @property
+    def electors(self) -> list[AnyElector[Any]]:
+        """Those that the program holds, or that contend."""
+        with self._lock:
+            return list(self._electors)
+
     def runtime(self) -> Runtime:
         """The threads and the session, made on first use."""
         with self._lock:
@@ -199,7 +233,9 @@ class Client:
 
     def _present_runtime(self) -> Runtime:
         if self._runtime is None:
-            self._runtime = Runtime(self._make_backend(), self.timing, self.clock)
+            backend = self._make_backend()
+            self._runtime = Runtime(backend, self.timing, self.clock, self.stream)
+            self.stream.open(self._runtime.callbacks)
             own = None if self._given_backend is not None else self._runtime.backend
             self._at_loss = weakref.finalize(self, _let_go, self._runtime, own)
             self._at_loss.atexit = False
@@ -257,6 +293,7 @@ class Client:
         self._ending = _Ending(over=True)
         runtime = self._take_runtime()
         self._contending = set()
+        self.stream.close()
         _open.discard(self)
         for elector in list(self._electors):
             elector._after_fork()

@@ -38,7 +38,7 @@ class UnknownBackend(ConfigurationError):
 
 
 class MissingDependency(ConfigurationError):
-    """A backend's client library cannot be imported; the message names the extra to install."""
+    """A library that is needed cannot be imported; the message names the extra to install."""
 
 
 class BackendUnavailable(LeaderLockError):

@@ -83,6 +83,14 @@ class Lost:
 
 
 @dataclass(frozen=True, slots=True)
+class Displaced:
+    """The store has lost the place of an attempt that waited; the next attempt begins."""
+
+    attempt_id: str
+    reason: LossReason
+
+
+@dataclass(frozen=True, slots=True)
 class Regressed:
     """The store issued `token` after `highest`, or is another store; contending has stopped."""
 
@@ -90,6 +98,13 @@ class Regressed:
     source: str
     highest: int
     known_source: str
+
+    def __str__(self) -> str:
+        return (
+            f"the store {self.source!r} issued token {self.token} after {self.highest} of "
+            f"{self.known_source!r}; it has lost data or was replaced. This candidate has stopped. "
+            "Raise 'epoch' for all candidates, then start again"
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,7 +114,7 @@ class Orphaned:
     attempt_id: str
 
 
-Notice = Elected | Lost | Regressed | Orphaned
+Notice = Elected | Lost | Displaced | Regressed | Orphaned
 
 
 class Verb(enum.Enum):
@@ -293,7 +308,7 @@ class Candidacy:
             return _NOTHING
         if self.state is State.CAMPAIGNING:
             self._give_up_attempt()
-            return _NOTHING
+            return (Displaced(attempt_id, reason),)
         self._keeping = False
         self._lease_until = NEVER
         if self.state is State.LEADING:

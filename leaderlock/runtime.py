@@ -31,6 +31,8 @@ from leaderlock.backoff import Backoff
 from leaderlock.clock import Clock
 from leaderlock.errors import BackendRefused, BackendUnavailable
 from leaderlock.machine import FOREVER
+from leaderlock.stream import Stream
+from leaderlock.telemetry.events import Heartbeat
 from leaderlock.timing import Timing
 from leaderlock.workers import Recurring, Workers
 
@@ -56,7 +58,10 @@ _OLD_ENTRIES = 64  # of the watchdog, beside as many as there are candidates
 class Runtime:
     """Carries out what the candidates of one client need from the store and from the clock."""
 
-    def __init__(self, backend: Backend, timing: Timing, clock: Clock) -> None:
+    def __init__(
+        self, backend: Backend, timing: Timing, clock: Clock, stream: Stream | None = None
+    ) -> None:
+        self.stream = stream or Stream()
         self.backend = backend
         self.timing = timing
         self.clock = clock
@@ -246,17 +251,30 @@ class Runtime:
         try:
             answer = self.ask("renew", self.backend.renew, [a for _, a in leases.values()])
         except (BackendUnavailable, BackendRefused) as error:
+            self._tell_heartbeat(len(leases), sent_at, error)
             for candidate, _ in leases.values():
                 candidate.renewal_failed(error)
             raise
+        failure: BackendUnavailable | None = None
+        if unanswered := leases.keys() - answer.outcomes.keys():
+            told = f"no answer for {len(unanswered)} of {len(leases)} renewals"
+            failure = BackendUnavailable(told)
+        self._tell_heartbeat(len(leases), sent_at, failure)
         proved_at = sent_at if answer.sent_at is None else answer.sent_at
         for attempt_id, (candidate, _) in leases.items():
             outcome = answer.outcomes.get(attempt_id)
             if outcome is not None:
                 candidate.renewal_answered(attempt_id, outcome, proved_at, answer.ttl)
-        if unanswered := leases.keys() - answer.outcomes.keys():
-            raise BackendUnavailable(f"no answer for {len(unanswered)} of {len(leases)} renewals")
+        if failure is not None:
+            for attempt_id in unanswered:
+                leases[attempt_id][0].renewal_failed(failure)
+            raise failure
         return True
+
+    def _tell_heartbeat(self, leases: int, sent_at: float, error: Exception | None) -> None:
+        if self.stream.wants(Heartbeat):
+            took = self.clock.now() - sent_at
+            self.stream.emit(Heartbeat(leases=leases, took=took, error=error))
 
     # The watchdog
 

@@ -61,6 +61,8 @@ class Terms(Generic[LeadershipT]):
         "_callbacks",
         "_callbacks_due",
         "_clock",
+        "_drain_timeout",
+        "_drained_by",
         "_election",
         "_epoch",
         "_holds",
@@ -86,6 +88,7 @@ class Terms(Generic[LeadershipT]):
         self._election = config.election
         self.candidate_id = config.candidate_id
         self._epoch = config.epoch
+        self._drain_timeout = config.timing.drain_timeout
         self._clock = clock
         self._callbacks = callbacks
         self._tell_done = callback_done
@@ -95,6 +98,7 @@ class Terms(Generic[LeadershipT]):
         self._holds: tuple[Hold[LeadershipT], ...] = ()  # on the present or last term; few or none
         self._callbacks_due = 0
         self.is_draining = False
+        self._drained_by = math.inf
 
     def begin(self, value: int, source: str, valid_until: float) -> TermStarted:
         """The candidate has been elected."""
@@ -121,6 +125,7 @@ class Terms(Generic[LeadershipT]):
         assert leadership is not None, "the machine pairs every Lost with an Elected"
         leadership._end(reason)
         self.is_draining = True
+        self._drained_by = self._clock.now() + self._drain_timeout
         self._callbacks_due += self._callbacks.tell_lost(leadership, reason, self._tell_done)
         return TermEnded(self._election, self.candidate_id, token=leadership.token, reason=reason)
 
@@ -156,7 +161,12 @@ class Terms(Generic[LeadershipT]):
         drained = self.is_draining and not self._holds and not self._callbacks_due
         if drained:
             self.is_draining = False
+            self._drained_by = math.inf
         return drained
+
+    def is_overdue(self, now: float) -> bool:
+        """Whether work or callbacks still go on under a term that ended a drain_timeout ago."""
+        return now > self._drained_by
 
     def waits_for(self, owner: object) -> bool:
         """Whether the owner, or this callback, is what a drain waits for: itself."""

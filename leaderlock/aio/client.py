@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, Self
+from functools import partial
+from typing import TYPE_CHECKING, Any, Self, TypeVar
 
-from leaderlock.aio.bridge import close_client
+from leaderlock.aio.bridge import Home, close_client
 from leaderlock.aio.leadership import Leadership
 from leaderlock.backends.base import Backend
+from leaderlock.callbacks import require_callable
 from leaderlock.client import Client as ThreadedClient
 from leaderlock.client import ClientFront
 from leaderlock.client import connect as connect_threaded
+from leaderlock.errors import LeaderLockError
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
+from leaderlock.stream import guarded
 from leaderlock.timing import Timing, bounded_time
 
 if TYPE_CHECKING:
     from leaderlock.aio.elector import LeaderElector
+    from leaderlock.telemetry.events import Event
+
+T = TypeVar("T")
 
 
 class Client(ClientFront):
@@ -60,6 +67,26 @@ class Client(ClientFront):
             healthy=healthy,
             beat_timeout=beat_timeout,
         )
+
+    def subscribe(
+        self, listener: Callable[[Event], T], *kinds: type[Event]
+    ) -> Callable[[Event], T]:
+        """Call `listener(event)` for the events of all electors of this client.
+
+        As `leaderlock.Client.subscribe`, on the event loop that runs here and now. A plain
+        function; coroutine functions can listen to an elector.
+
+        Raises:
+            ConfigurationError: it cannot be called with an event, or a kind is none.
+            LeaderLockError: no event loop runs on this thread.
+        """
+        require_callable("listener", listener, 1)
+        try:
+            home = Home()
+        except RuntimeError:
+            raise LeaderLockError("subscribe where the event loop runs") from None
+        self._client.subscribe(partial(home.call, guarded(listener)), *kinds)
+        return listener
 
     async def close(self, timeout: float | None = None) -> bool:
         """Stop every elector of this client and end the session. See `leaderlock.Client.close`.

@@ -1,1 +1,1 @@
-"""What an election tells about itself: typed events."""
+"""What an election tells about itself: events, answers to probes, metrics and traces."""

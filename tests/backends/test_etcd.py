@@ -144,7 +144,7 @@ def test_an_elector_stopped_while_the_server_was_frozen_leaves_no_orphan(
         given_up = client.elector("e")
         own_etcd.freeze()
         given_up.start()
-        eventually(lambda: "campaign" in given_up._candidate.failing)
+        eventually(lambda: "campaign" in given_up._candidate.outages.failing)
         given_up.stop(0.1)
         own_etcd.thaw()
         with elector_at(own_etcd.url) as heir:

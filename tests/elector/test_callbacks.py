@@ -14,6 +14,7 @@ import pytest
 from leaderlock import Client, ConfigurationError, LeaderElector, Leadership, LossReason
 from leaderlock.telemetry.events import (
     CallbackFailed,
+    ElectionEvent,
     Event,
     LeaderChanged,
     TermEnded,
@@ -129,7 +130,7 @@ def test_a_listener_that_raises_is_logged_once_per_event_and_not_told_to_itself(
 
 
 def test_events_tell_the_story_of_a_term_in_order(client: Client) -> None:
-    events: list[Event] = []
+    events: list[ElectionEvent] = []
     elector = client.elector("e", candidate_id="me")
     assert elector.subscribe(events.append) == events.append
     started(elector)

@@ -9,6 +9,7 @@ from typing import assert_type
 
 import leaderlock
 from leaderlock import LeaderElector, Leadership, LossReason, aio, leader_only
+from leaderlock.telemetry.events import ElectionEvent, Event, Heartbeat, TermEnded
 
 elector = LeaderElector("memory://", "e")
 loop_elector = aio.LeaderElector("memory://", "e")
@@ -166,3 +167,23 @@ with elector.lead(timeout=1) as term:
     assert_type(term.wait_lost(1), bool)
 with leaderlock.connect("memory://") as threaded:
     assert_type(threaded.elector("e"), LeaderElector)
+
+# Events
+
+
+@elector.subscribe
+def of_an_election(event: ElectionEvent) -> str:
+    return event.election
+
+
+def of_a_client(event: Event) -> None:
+    if isinstance(event, Heartbeat):
+        assert_type(event.took, float)
+
+
+assert_type(of_an_election(TermEnded.__new__(TermEnded)), str)
+elector.subscribe(of_a_client, Heartbeat)
+leaderlock.connect("memory://").subscribe(of_a_client, TermEnded, Heartbeat)
+aio.connect("memory://").subscribe(of_a_client)
+loop_elector.subscribe(of_an_election, TermEnded)
+elector.subscribe(of_a_client, int)  # type: ignore[arg-type]  # pyright: ignore[reportArgumentType]

@@ -14,7 +14,7 @@ import pytest
 from leaderlock import ConfigurationError, FencingToken, Leadership, LossReason
 from leaderlock.callbacks import Callbacks, require_callable, runs_later
 from leaderlock.runtime import Runtime
-from leaderlock.telemetry.events import CallbackFailed, Event, LeaderChanged
+from leaderlock.telemetry.events import CallbackFailed, ElectionEvent, Event, LeaderChanged
 from leaderlock.testing import FakeClock
 from leaderlock.workers import Workers
 from tests.elector.tools import PATIENCE
@@ -71,7 +71,7 @@ def test_without_a_runtime_nothing_is_told() -> None:
     callbacks: Callbacks[Leadership] = Callbacks("e", "me")
     callbacks.add_lost(lambda *_: None)
     assert callbacks.tell_lost(TERM, LossReason.EXPIRED, nothing) is False
-    callbacks.emit(Event("e", "me"))
+    callbacks.emit(ElectionEvent("e", "me"))
 
 
 def test_a_failure_is_told_to_listeners_with_its_error(

@@ -25,7 +25,7 @@ LAYERS = (
     ("backends.base",),
     ("backends",),
     ("registry", "config"),
-    ("telemetry", "observer", "telemetry.events"),
+    ("telemetry", "observer", "telemetry.events", "stream"),
     ("runtime", "callbacks", "terms", "progress", "outages", "yielding"),
     ("candidate", "feed", "telemetry.health"),
     ("client",),
@@ -46,6 +46,7 @@ LAYERS = (
         "fencing",
     ),
     ("",),
+    ("telemetry.watch", "telemetry.prometheus", "telemetry.opentelemetry"),
     ("testing",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -60,7 +61,8 @@ OWN_WORLD = {
     "fencing.etcd": {"etcd3", "grpc"},
     "fencing.zookeeper": {"kazoo"},
     "cli": {"typer", "rich", "click"},
-    "telemetry": {"prometheus_client", "opentelemetry"},
+    "telemetry.prometheus": {"prometheus_client"},
+    "telemetry.opentelemetry": {"opentelemetry"},
     "testing": {"pytest"},
     "testing.chaos.cli": {"typer", "rich"},
     "testing.chaos.summary": {"typer"},
@@ -245,7 +247,8 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 PUBLIC_MODULES = (
-    "telemetry.events", "telemetry.health", "testing.clock", "fencing.gate", "fencing.sql",
+    "telemetry.events", "telemetry.health", "telemetry.prometheus", "telemetry.opentelemetry",
+    "testing.clock", "fencing.gate", "fencing.sql",
     "fencing.redis", "fencing.http", "fencing.headers", "fencing.store", "fencing.etcd",
     "fencing.zookeeper", "fencing.consul",
 )  # fmt: skip

@@ -12,6 +12,7 @@ from leaderlock.capabilities import Capabilities
 from leaderlock.machine import (
     FOREVER,
     Candidacy,
+    Displaced,
     Elected,
     LossReason,
     Lost,
@@ -304,7 +305,8 @@ class TestRule6AnAttemptIdIsUsedForOneTerm:
 
     def test_a_lost_place_in_the_queue_is_sought_under_a_new_id(self) -> None:
         machine = campaigning()
-        assert machine.refused("a1", LossReason.SESSION_LOST, 1.0) == ()
+        notices = machine.refused("a1", LossReason.SESSION_LOST, 1.0)
+        assert notices == (Displaced("a1", LossReason.SESSION_LOST),)
         assert machine.take_request(0.0) == Request(Verb.RELEASE, "a1")
         machine.released("a1")
         assert machine.take_request(0.0) == Request(Verb.CAMPAIGN, "a2")
