@@ -46,6 +46,7 @@ LAYERS = (
         "fencing",
     ),
     ("",),
+    ("cli",),
     ("testing",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -59,7 +60,7 @@ OWN_WORLD = {
     "fencing.consul": {"consul"},
     "fencing.etcd": {"etcd3", "grpc"},
     "fencing.zookeeper": {"kazoo"},
-    "cli": {"typer", "rich", "click"},
+    "cli": {"typer", "rich"},
     "telemetry": {"prometheus_client", "opentelemetry"},
     "testing": {"pytest"},
     "testing.chaos.cli": {"typer", "rich"},
