@@ -85,4 +85,6 @@ def _ask(what: str) -> None:
         "checks tokens is safe.",
         err=True,
     )
-    typer.confirm("Evict it?", abort=True, err=True)
+    if not typer.confirm("Evict it?", err=True):
+        exits.say("nothing was done")
+        raise typer.Exit(exits.NO)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import queue
 import threading
 from typing import Annotated, Any
 
@@ -108,34 +109,42 @@ def watch(
         bool, typer.Option("--json", help="Print a JSON object on each line.")
     ] = False,
 ) -> None:
-    logging.getLogger("leaderlock").addHandler(_Plainly(logging.WARNING))
+    changes: queue.SimpleQueue[_Change] = queue.SimpleQueue()
     with exits.plainly(), Place(url, config, namespace).client() as client:
         names = elections or [require_election(client.config, None)]
         for name in names:
             client.elector(name).leader()  # a store that is not there is an error now
-        threads = [
-            threading.Thread(target=_follow, args=(client, name, as_json), daemon=True)
-            for name in names
-        ]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        # Later it may come back, and what is wrong meanwhile is no more than worth a line.
+        logging.getLogger("leaderlock").addHandler(_Plainly(logging.WARNING))
+        for name in names:
+            threading.Thread(target=_follow, args=(client, name, changes), daemon=True).start()
+        while True:
+            _print_change(*changes.get(), as_json=as_json)
+
+
+_Change = tuple[str, LeaderInfo | None]
 
 
 class _Plainly(logging.Handler):
+    """Says what the library logs."""
+
     def emit(self, record: logging.LogRecord) -> None:
-        exits.say(record.getMessage())
+        text = record.getMessage()
+        exits.say(text.partition(" error=")[2] or text)
 
 
-def _follow(client: Client, name: str, as_json: bool) -> None:
+def _follow(client: Client, name: str, changes: queue.SimpleQueue[_Change]) -> None:
     for info in client.elector(name).observe():
-        row = {"at": moment(), "election": name, **leader_row(info)}
-        if as_json:
-            print_json({key: row[key] for key in row if key != "since"}, indent=None)
-        else:
-            who = f"{info.candidate_id}\t{info.token}" if info else "nobody leads"
-            print(f"{row['at']}\t{name}\t{who}", flush=True)
+        changes.put((name, info))
+
+
+def _print_change(name: str, info: LeaderInfo | None, *, as_json: bool) -> None:
+    row = {"at": moment(), "election": name, **leader_row(info)}
+    if as_json:
+        print_json({key: row[key] for key in row if key != "since"}, indent=None)
+    else:
+        leader = f"{info.candidate_id}\t{info.token}" if info else "nobody leads"
+        print(f"{row['at']}\t{name}\t{leader}", flush=True)
 
 
 def list_(

@@ -9,9 +9,6 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 from leaderlock.observer import LeaderInfo
 
@@ -31,6 +28,10 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
         for row in rows:
             print("\t".join(_cell(row.get(column)) for column in columns), flush=True)
         return
+    from rich.console import Console  # takes long, and most of what is printed is no table
+    from rich.table import Table
+    from rich.text import Text
+
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         table.add_column(column, overflow="fold")

@@ -65,17 +65,19 @@ class EtcdAdmin(Admin):
         connection, timeout = self.backend._connection, self.backend.settings.request_timeout
         try:
             line = connection.line()
-            token = connection.token(line, connection.talk()._end)
-            status = rpc.MaintenanceStub(channel).Status(
-                rpc.StatusRequest(), timeout=timeout, metadata=connection.metadata(token)
-            )
+            metadata = connection.metadata(connection.token(line, connection.talk()._end))
+            stub = rpc.MaintenanceStub(channel)
+            status = stub.Status(rpc.StatusRequest(), timeout=timeout, metadata=metadata)
+            alarms = stub.Alarm(rpc.AlarmRequest(), timeout=timeout, metadata=metadata).alarms
         except grpc.RpcError as error:
             yield Finding(Grade.BAD, f"{place} does not tell its state: {error.code().name}")
             return
         yield from _judge_version(place, status.version)
         if not status.leader:
             yield Finding(Grade.BAD, f"{place} knows no leader of the cluster: no quorum")
-        yield from (Finding(Grade.BAD, f"{place} reports {error}") for error in status.errors)
+        for alarm in alarms:
+            name = rpc.AlarmType.Name(alarm.alarm)
+            yield Finding(Grade.BAD, f"{place} has raised the alarm {name}: it takes no writes")
 
 
 def _judge_version(place: str, version: str) -> Iterator[Finding]:
