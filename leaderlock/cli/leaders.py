@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import logging
 import queue
+import select
+import sys
 import threading
+from contextlib import suppress
 from typing import Annotated, Any
 
 import typer
@@ -25,6 +28,7 @@ from leaderlock.client import Client
 from leaderlock.errors import ConfigurationError
 from leaderlock.observer import LeaderInfo, decode_reading
 
+_LOOK_AT_READER = 1.0
 _LEADER = ("candidate", "token", "since", "metadata")
 
 WHO = """
@@ -119,7 +123,17 @@ def watch(
         for name in names:
             threading.Thread(target=_follow, args=(client, name, changes), daemon=True).start()
         while True:
-            _print_change(*changes.get(), as_json=as_json)
+            with suppress(queue.Empty):
+                _print_change(*changes.get(timeout=_LOOK_AT_READER), as_json=as_json)
+            _require_reader()
+
+
+def _require_reader() -> None:
+    """`leaderlock watch | head` ends with its reader, and not with the next change after that."""
+    poll = select.poll()
+    poll.register(sys.stdout, 0)
+    if any(event & select.POLLERR for _, event in poll.poll(0)):
+        raise BrokenPipeError
 
 
 _Change = tuple[str, LeaderInfo | None]

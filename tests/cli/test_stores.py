@@ -45,7 +45,7 @@ class Cli:
         self._environment = {"LEADERLOCK_URL": url, "LEADERLOCK_NAMESPACE": namespace}
 
     def __call__(self, *words: str, code: int = 0) -> str:
-        done = leaderlock(*words, **self._environment)
+        done = leaderlock(*words, given=None, **self._environment)
         assert done.returncode == code, (done.stdout, done.stderr)
         return done.stdout + done.stderr
 
@@ -65,6 +65,7 @@ def record() -> Record:
 
 @pytest.fixture
 def leader(url: str, namespace: str, record: Record) -> Iterator[LeaderElector]:
+    settings: dict[str, Any] = {"quarantine": False} if url.startswith("redis") else {}
     elector = LeaderElector(
         url,
         "größe 1/2",
@@ -74,7 +75,7 @@ def leader(url: str, namespace: str, record: Record) -> Iterator[LeaderElector]:
         metadata={"host": "a"},
         on_elected=record.elected,
         on_lost=record.lost,
-        **({"quarantine": False} if url.startswith("redis") else {}),
+        **settings,
     )
     with elector:
         assert elector.wait_elected(timeout=20)

@@ -27,7 +27,7 @@ def environment(**more: str) -> dict[str, str]:
 
 
 def leaderlock(
-    *words: str, given: str | None = None, cwd: Path | None = None, **more: str
+    *words: str, given: str | None = None, **more: str
 ) -> subprocess.CompletedProcess[str]:
     """Run one command to its end."""
     done = subprocess.run(
@@ -38,7 +38,6 @@ def leaderlock(
         text=True,
         timeout=60,
         check=False,
-        cwd=cwd,
         env=environment(**more),
     )
     assert "Traceback" not in done.stderr, done.stderr

@@ -18,7 +18,7 @@ class ZooKeeperAdmin(Admin):
     backend: ZooKeeperBackend
 
     def elections(self) -> Sequence[str]:
-        base = self.backend._nodes.base
+        base = self.backend._nodes._base
         with self.backend._connection.talk() as talk:
             talk.ask(talk.client.sync_async(base))
             try:

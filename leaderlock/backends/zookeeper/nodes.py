@@ -36,8 +36,8 @@ class Nodes:
 
     def __init__(self, target: Target, namespace: str) -> None:
         self._acl = target.acl
-        self.base = f"{target.root}/{key_part(namespace)}"
-        if self.base == "/zookeeper":
+        self._base = f"{target.root}/{key_part(namespace)}"
+        if self._base == "/zookeeper":
             raise ConfigurationError(
                 "namespace='zookeeper' is ZooKeeper's own: take another, or a path in the URL"
             )
@@ -45,7 +45,7 @@ class Nodes:
 
     def parent(self, election: str) -> str:
         """The election's node."""
-        return f"{self.base}/{key_part(election)}"
+        return f"{self._base}/{key_part(election)}"
 
     # For candidates
 
@@ -137,7 +137,7 @@ class Nodes:
         """
         if not self._source:
             try:
-                value, stat = talk.ask(talk.client.get_async(self.base))
+                value, stat = talk.ask(talk.client.get_async(self._base))
             except NoNodeError:
                 return ""
             own = value.decode() if _ID.fullmatch(value) else f"{stat.czxid:x}-{stat.ctime:x}"
@@ -211,7 +211,7 @@ class Nodes:
     def _make(self, talk: Talk, path: str) -> None:
         """Make a persistent node, and those above it as far as they are missing."""
         source = self._source.removeprefix(_SOURCE) or os.urandom(8).hex()
-        value = source.encode() if path == self.base else b""
+        value = source.encode() if path == self._base else b""
         try:
             talk.ask(talk.client.create_async(path, value, acl=self._acl))
         except NoNodeError:
