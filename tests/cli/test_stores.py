@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from leaderlock import LeaderElector, LossReason, connect
+from leaderlock import FencingToken, LeaderElector, LossReason, connect
 from tests.cli.tools import leaderlock
 from tests.elector.tools import Record, eventually
 
@@ -161,3 +162,11 @@ def test_the_doctor_is_content_with_a_sound_store(cli: Cli, store: str) -> None:
     plain = cli("doctor")
     assert "a crashed leader is succeeded within" in plain
     assert plain.splitlines()[0].startswith("ok ")
+
+
+def test_run_on_every_store_hands_no_connection_on(cli: Cli) -> None:
+    code = "import os; print(os.environ['LEADERLOCK_TOKEN'], *os.listdir('/proc/self/fd'))"
+    told = cli("run", "-e", "e", "-q", "--", sys.executable, "-IS", "-c", code)
+    token, *descriptors = told.split()
+    assert FencingToken.parse(token).epoch == 1
+    assert sorted(descriptors) == ["0", "1", "2", "3"]  # the last is that of the listing
