@@ -182,6 +182,7 @@ class Supervisor:
         self._ending_since = math.inf
         self._is_killing = False
         self._command: Command | None = None
+        self._early: list[int] = []  # signals for a command that is about to start
         self._terminal = Terminal(os.getpgid(os.getppid()))
         self._orders: dict[str, Callable[[Any], None]] = {
             "start": self._start,
@@ -256,6 +257,8 @@ class Supervisor:
             self._is_killing = True
         else:
             self._tell(started=self._command.pid)
+            for number in self._early:
+                self._command.signal(number)
 
     def _extend(self, until: float) -> None:
         self._until = max(self._until, until)
@@ -263,6 +266,8 @@ class Supervisor:
     def _pass_on(self, number: int) -> None:
         if self._command is not None:
             self._command.signal(number)
+        else:
+            self._early.append(number)
 
     def _resume(self, _: object) -> None:
         if self._command is not None:

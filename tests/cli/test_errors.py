@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -182,6 +183,22 @@ def test_a_reader_that_has_gone_ends_watch_quietly(tmp_path: Path) -> None:
     assert process.stderr is not None
     with process.stderr:
         assert "Traceback" not in process.stderr.read()
+
+
+def test_the_demo_shows_three_changes_of_leader() -> None:
+    done = leaderlock("demo")
+    assert done.returncode == 0, done
+    assert done.stderr == ""
+    tokens = re.findall(r"under token (\S+)", done.stdout)
+    assert len(tokens) >= 4
+    assert tokens == sorted(tokens)
+    assert "ends: its command got SIGTERM" in done.stdout
+
+
+def test_the_demo_ends_when_its_store_refuses() -> None:
+    with RedisServer(password="right") as server:
+        done = leaderlock("demo", "--url", server.url.replace("right", "wr0ng"))
+        assert done.returncode == 77
 
 
 def test_tokens() -> None:

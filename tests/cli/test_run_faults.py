@@ -96,6 +96,17 @@ def test_an_evicted_leaders_command_is_killed_at_once(url: str, journal: Path) -
         assert len(set(it.tokens())) == 2
 
 
+def test_a_signal_for_a_command_that_is_about_to_start_is_not_lost(tmp_path: Path) -> None:
+    ring, bell = socket.socketpair()
+    with closing(ring), closing(bell), Supervised(os.environ) as it:
+        it.send(signal.SIGTERM)
+        it.start(["sleep", "60"], now() + 60, grace=0.5)
+        news: list[dict[str, object]] = []
+        while not any("ended" in each for each in news):
+            news += it.listen(1.0, bell)
+    assert news[-1] == {"ended": -signal.SIGTERM}
+
+
 def test_a_supervisor_ends_the_command_even_if_its_leader_never_speaks_again(
     tmp_path: Path,
 ) -> None:
