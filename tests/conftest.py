@@ -9,7 +9,7 @@ import pytest
 from tests.servers.fixtures import *  # noqa: F403
 
 # The folders of what takes long, the longest last; all others come before.
-_SLOW = ("servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
+_SLOW = ("cli", "servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
 _TESTS = Path(__file__).parent
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -53,6 +54,24 @@ def say(text: str) -> None:
     """One line for people, on stderr."""
     with suppress(OSError):  # nobody listens any more: no reason to do less
         print(f"leaderlock: {text}", file=sys.stderr, flush=True)
+
+
+def say_what_is_logged(level: int, only: str = "") -> None:
+    """Say what the library logs, from a level on, under names that begin so."""
+    log = logging.getLogger("leaderlock")
+    log.setLevel(level)
+    log.addHandler(_Said(only, level))
+
+
+class _Said(logging.Handler):
+    def __init__(self, only: str, level: int) -> None:
+        super().__init__(level)
+        self._only = only
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text.startswith(self._only):
+            say(text.partition(" error=")[2] or text.partition(" ")[2] or text)
 
 
 def code_of(error: LeaderLockError) -> int:

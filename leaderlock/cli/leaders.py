@@ -119,7 +119,7 @@ def watch(
         for name in names:
             client.elector(name).leader()  # a store that is not there is an error now
         # Later it may come back, and what is wrong meanwhile is no more than worth a line.
-        logging.getLogger("leaderlock").addHandler(_Plainly(logging.WARNING))
+        exits.say_what_is_logged(logging.WARNING)
         for name in names:
             threading.Thread(target=_follow, args=(client, name, changes), daemon=True).start()
         while True:
@@ -137,14 +137,6 @@ def _require_reader() -> None:
 
 
 _Change = tuple[str, LeaderInfo | None]
-
-
-class _Plainly(logging.Handler):
-    """Says what the library logs."""
-
-    def emit(self, record: logging.LogRecord) -> None:
-        text = record.getMessage()
-        exits.say(text.partition(" error=")[2] or text)
 
 
 def _follow(client: Client, name: str, changes: queue.SimpleQueue[_Change]) -> None:

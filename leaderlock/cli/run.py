@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 from typing import Annotated
@@ -130,6 +131,8 @@ def run(
             "LEADERLOCK_CANDIDATE_ID": elector.candidate_id,
             "LEADERLOCK_NAMESPACE": found.namespace,
         }
+        if not quiet:  # why a Redis that was started lately elects nobody, for instance
+            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_")
         wish = Wish(
             words=command,
             grace=grace,

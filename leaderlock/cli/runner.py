@@ -31,6 +31,8 @@ from leaderlock.observer import LeaderInfo
 from leaderlock.telemetry.events import Event, StoreFailing, StoreRecovered
 
 _STOPPING = {signal.SIGTERM, signal.SIGINT}  # the command that gets one is the last
+# At the terminal, or by its hanging up: the command gets them without our help.
+_TYPED = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
 _LONGEST_WAIT = 0.5
 # Somebody else may lead by now: there is no time for a command to end by itself.
 _AT_ONCE = (LossReason.TAKEN, LossReason.SESSION_LOST)
@@ -131,7 +133,7 @@ class Runner:
                         os.kill(0, signal.SIGTSTP)
                         command.resume()
                     case {"ended": int(code)}:
-                        if code == -signal.SIGINT:  # typed at the terminal
+                        if -code in _TYPED:
                             self._is_last = True
                         return code if code >= 0 else exits.SIGNAL - code
             known, until = until, _end_of(leadership)

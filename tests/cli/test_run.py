@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import FencingToken, LeaderElector
+from leaderlock.testing.servers.redis import RedisServer
 from tests.cli.tools import LEADERLOCK, Run, environment, leaderlock, wait_said, worker
 
 
@@ -133,6 +134,12 @@ def test_nohup_is_respected(url: str, journal: Path) -> None:
         it.wait("SIGUSR1")
         assert not it.notes("SIGHUP")
         assert it.end() == 0
+
+
+def test_it_is_told_why_a_young_redis_elects_nobody(own_redis: RedisServer, journal: Path) -> None:
+    with Run(f"{own_redis.url}?ttl=60", journal) as it:
+        wait_said(it, "the server has been started lately, and may have forgotten a leader")
+        assert it.end() == 143
 
 
 def test_not_elected_in_time(url: str, journal: Path) -> None:

@@ -246,6 +246,7 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 PUBLIC_MODULES = (
+    "backends.admin",
     "telemetry.events", "telemetry.health", "testing.clock", "fencing.gate", "fencing.sql",
     "fencing.redis", "fencing.http", "fencing.headers", "fencing.store", "fencing.etcd",
     "fencing.zookeeper", "fencing.consul",
