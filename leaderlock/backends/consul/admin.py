@@ -12,7 +12,7 @@ from leaderlock.backends.consul.connection import Outcome
 from leaderlock.backends.layout import key_part, name_of_part, unpack
 from leaderlock.errors import BackendRefused
 
-_NAME = "x"
+_LEADER = "/leader"
 
 
 class ConsulAdmin(Admin):
@@ -22,15 +22,17 @@ class ConsulAdmin(Admin):
     knows_waiting = False
 
     def elections(self) -> Sequence[str]:
-        prefix, suffix = self.backend._key(_NAME).rsplit(key_part(_NAME), 1)
+        prefix = self.backend._prefix
         with self.backend._store.deadline():
             keys = self.backend._store.read_all(prefix)
-        found = [key for key in keys if key.endswith(suffix) and key.startswith(prefix)]
-        return sorted(name_of_part(key[len(prefix) : -len(suffix)]) for key in found)
+        parts = [
+            key.removeprefix(prefix).removesuffix(_LEADER) for key in keys if key.endswith(_LEADER)
+        ]
+        return sorted(map(name_of_part, parts))
 
     def candidates(self, election: str) -> Sequence[Standing]:
         with self.backend._store.deadline():
-            entry = self.backend._store.read(self.backend._key(election))
+            entry = self.backend._store.read(self._key(election))
         record = unpack(entry.value) if entry.session else None
         if record is None:
             return []
@@ -39,7 +41,7 @@ class ConsulAdmin(Admin):
     def evict(self, election: str, standing: Standing) -> bool:
         store = self.backend._store
         with store.deadline():
-            seen = store.read(self.backend._key(election))
+            seen = store.read(self._key(election))
             if not seen.session or seen.attempt_id != standing.attempt_id:
                 return False
             # The flags tell those who ask which was the last term.
@@ -71,6 +73,9 @@ class ConsulAdmin(Admin):
             yield Finding(Grade.BAD, "the servers have no leader: no quorum")
         if len(self._ask("/v1/status/peers")) == 1:
             yield Finding(Grade.NOTE, "a single server: while it is down, nobody leads")
+
+    def _key(self, election: str) -> str:
+        return f"{self.backend._prefix}{key_part(election)}{_LEADER}"
 
     def _ask(self, path: str) -> Any:
         with self.backend._store.deadline():

@@ -6,13 +6,17 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from redis.exceptions import ResponseError
+
 from leaderlock.backends.admin import Admin, Finding, Grade, Standing, is_older
 from leaderlock.backends.layout import name_of_part
 from leaderlock.backends.network import Host
 from leaderlock.backends.redis.backend import RedisBackend
-from leaderlock.backends.redis.connection import Command, show
+from leaderlock.backends.redis.connection import as_ours, show
 from leaderlock.backends.redis.servers import Request
+from leaderlock.errors import BackendRefused, BackendUnavailable
 
+_Command = Sequence[str | bytes | int]
 _PAGE = 1000
 _LIKELY = range(1_000_000_000, 10_000_000_000)  # seconds since 1970: a token made from the clock
 
@@ -38,8 +42,8 @@ class RedisAdmin(Admin):
 
     def candidates(self, election: str) -> Sequence[Standing]:
         keys = self.backend._keys(election)
-        command: Command = ("HMGET", keys.leader, "id", "token", "meta")
-        (answer,) = self.backend._servers.ask([Request(keys.slot, command)])
+        request = Request(keys.slot, ("HMGET", keys.leader, "id", "token", "meta"))
+        (answer,) = self.backend._servers.ask([request])
         attempt_id, token, payload = answer.get()
         if attempt_id is None:
             return []
@@ -99,8 +103,11 @@ class RedisAdmin(Admin):
 
     def _setting(self, host: Host, name: str) -> str | None:
         """None: managed services do not tell."""
-        answer = self._raw(host, ("CONFIG", "GET", name))
-        return answer[1].decode() if isinstance(answer, list) and len(answer) == 2 else None
+        try:
+            answer = self._at(host, ("CONFIG", "GET", name))
+        except BackendRefused:
+            return None
+        return answer[1].decode() if len(answer) == 2 else None
 
     def _primaries(self) -> Sequence[Host]:
         servers = self.backend._servers
@@ -110,14 +117,14 @@ class RedisAdmin(Admin):
         slots = self._at(host, ("CLUSTER", "SLOTS"))
         return sorted({(primary[0].decode() or host[0], primary[1]) for _, _, primary, *_ in slots})
 
-    def _at(self, host: Host, command: Command) -> Any:
+    def _at(self, host: Host, command: _Command) -> Any:
         servers = self.backend._servers
         (answer,) = servers._exchange(host, [command], self._end(), 0, asking=False)
-        return servers._settled(answer, host).get()
-
-    def _raw(self, host: Host, command: Command) -> Any:
-        servers = self.backend._servers
-        return servers._exchange(host, [command], self._end(), 0, asking=False)[0].value
+        if isinstance(answer.value, BackendUnavailable | BackendRefused):
+            raise answer.value
+        if isinstance(answer.value, ResponseError):
+            raise as_ours(answer.value, host)
+        return answer.value
 
     def _end(self) -> float:
         return time.monotonic() + self.backend.settings.request_timeout

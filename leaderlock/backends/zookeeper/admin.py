@@ -18,11 +18,12 @@ class ZooKeeperAdmin(Admin):
     backend: ZooKeeperBackend
 
     def elections(self) -> Sequence[str]:
-        base = self.backend._nodes._base
+        base = self.backend._nodes.parent("any").rpartition("/")[0]
         with self.backend._connection.talk() as talk:
-            talk.ask(talk.client.sync_async(base))
+            client = talk.session.client
+            client.sync_async(base).get(timeout=talk.left)
             try:
-                found = talk.ask(talk.client.get_children_async(base))
+                found = client.get_children_async(base).get(timeout=talk.left)
             except NoNodeError:
                 return []
         return sorted(map(name_of_part, found))
@@ -30,11 +31,11 @@ class ZooKeeperAdmin(Admin):
     def candidates(self, election: str) -> Sequence[Standing]:
         nodes, found = self.backend._nodes, []
         with self.backend._connection.talk() as talk:
-            parent = nodes.parent(election)
-            talk.ask(talk.client.sync_async(parent))
+            client, parent = talk.session.client, nodes.parent(election)
+            client.sync_async(parent).get(timeout=talk.left)
             for candidate in nodes.queue(talk, parent):
                 try:
-                    value, stat = talk.ask(talk.client.get_async(candidate.path))
+                    value, stat = client.get_async(candidate.path).get(timeout=talk.left)
                 except NoNodeError:
                     continue
                 record = unpack(value)
@@ -53,7 +54,8 @@ class ZooKeeperAdmin(Admin):
     def evict(self, election: str, standing: Standing) -> bool:
         with self.backend._connection.talk() as talk:
             try:
-                talk.ask(talk.client.delete_async(standing.mark))  # its number is used only once
+                # The number in its name is used only once.
+                talk.session.client.delete_async(standing.mark).get(timeout=talk.left)
             except NoNodeError:
                 return False
         return True
@@ -61,7 +63,7 @@ class ZooKeeperAdmin(Admin):
     def examine(self) -> Iterator[Finding]:
         asked = self.backend.settings.ttl
         with self.backend._connection.talk() as talk:
-            granted, client = talk.session.ttl, talk.client
+            granted, client = talk.session.ttl, talk.session.client
         if granted == asked:
             yield Finding(Grade.GOOD, f"grants the session timeout asked for, {asked:g} s")
         else:
