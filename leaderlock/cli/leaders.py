@@ -130,6 +130,8 @@ def watch(
 
 def _require_reader() -> None:
     """`leaderlock watch | head` ends with its reader, and not with the next change after that."""
+    if not hasattr(select, "poll"):  # Windows
+        return
     poll = select.poll()
     poll.register(sys.stdout, 0)
     if any(event & select.POLLERR for _, event in poll.poll(0)):

@@ -10,7 +10,6 @@ from typing import Annotated
 import typer
 
 from leaderlock.cli import exits
-from leaderlock.cli.runner import Runner, Wish
 from leaderlock.cli.store import ConfigFile, Election, Namespace, Place, Ttl, Url
 from leaderlock.config import Config
 from leaderlock.elector import LeaderElector
@@ -111,6 +110,8 @@ def run(
     with exits.plainly():
         if not hasattr(os, "setpgid"):
             raise ConfigurationError("`leaderlock run` needs a Unix system (Linux, macOS)")
+        from leaderlock.cli.runner import Runner, Wish  # which another system has no signals for
+
         _require_program(command[0])
         place = Place(url, config, namespace, ttl)
         found = place.resolve()

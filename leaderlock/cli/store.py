@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from leaderlock.cli import exits
 from leaderlock.client import Client
 from leaderlock.config import Config, read_mapping, resolve
 from leaderlock.errors import ConfigurationError
@@ -106,6 +107,11 @@ class Place:
             raise ConfigurationError(
                 "memory:// lives within one process, so there is nothing to see or to do from "
                 "here; use sqlite:///path/file.db, or a server"
+            )
+        if self.url is not None and "***" in str(config.url):
+            exits.say(
+                "everybody on this machine can read the secret in --url in the process list; give "
+                "it as LEADERLOCK_URL, or in the file of --config"
             )
         return config
 

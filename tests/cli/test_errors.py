@@ -82,6 +82,15 @@ def test_a_password_may_stand_in_the_environment_or_the_file(tmp_path: Path) -> 
         assert "right" not in done.stdout + done.stderr
 
 
+def test_a_password_among_the_arguments_is_warned_of() -> None:
+    with RedisServer(password="right") as server:
+        done = leaderlock("list", "--url", server.url)
+        assert (done.returncode, done.stdout) == (0, "")
+        assert "can read the secret in --url" in done.stderr
+        assert "right" not in done.stderr
+        assert leaderlock("list", LEADERLOCK_URL=server.url).stderr == ""
+
+
 def test_a_missing_extra_names_it() -> None:
     code = (
         "import sys\n"
