@@ -10,7 +10,7 @@ from hypothesis import HealthCheck, settings
 from tests.servers.fixtures import *  # noqa: F403
 
 # The folders of what takes long, the longest last; all others come before.
-_SLOW = ("servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
+_SLOW = ("cli", "servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
 _TESTS = Path(__file__).parent
 
 # By default an example that takes 0.2 s fails its test: that says something of the machine only.

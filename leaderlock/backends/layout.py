@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 from leaderlock.backends.base import Attempt
 
@@ -32,6 +32,11 @@ def key_part(name: str) -> str:
         digest = hashlib.sha256(name.encode()).hexdigest()[:32]
         part = f"{part[: _LONGEST_PART - 33].rstrip('%')}~{digest}"
     return part
+
+
+def name_of_part(part: str) -> str:
+    """The name that `key_part` made a part of; of one that was too long, the part itself."""
+    return part if "~" in part else unquote(part)
 
 
 def pack(attempt: Attempt) -> bytes:

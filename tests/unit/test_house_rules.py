@@ -47,6 +47,7 @@ LAYERS = (
     ),
     ("",),
     ("telemetry.watch", "telemetry.prometheus", "telemetry.opentelemetry"),
+    ("cli",),
     ("testing",),
 )
 RANK = {name: rank for rank, layer in enumerate(LAYERS) for name in layer}
@@ -60,7 +61,7 @@ OWN_WORLD = {
     "fencing.consul": {"consul"},
     "fencing.etcd": {"etcd3", "grpc"},
     "fencing.zookeeper": {"kazoo"},
-    "cli": {"typer", "rich", "click"},
+    "cli": {"typer", "rich"},
     "telemetry.prometheus": {"prometheus_client"},
     "telemetry.opentelemetry": {"opentelemetry"},
     "testing": {"pytest"},
@@ -247,6 +248,7 @@ def test_the_version_is_that_of_the_project() -> None:
 
 
 PUBLIC_MODULES = (
+    "backends.admin",
     "telemetry.events", "telemetry.health", "telemetry.prometheus", "telemetry.opentelemetry",
     "testing.clock", "fencing.gate", "fencing.sql",
     "fencing.redis", "fencing.http", "fencing.headers", "fencing.store", "fencing.etcd",

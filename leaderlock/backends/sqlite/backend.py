@@ -73,7 +73,7 @@ class SQLiteBackend(Backend):
     def __init__(self, path: Path, settings: Settings, poll: float = DEFAULT_POLL) -> None:
         super().__init__(settings)
         self._capabilities = _capabilities(poll)
-        path = path.absolute()
+        self.path = path = path.absolute()
         # Renewals wait neither for campaigns nor for readings.
         self._grants = Link(path, Use.GRANT)
         self._renewals = Link(path, Use.RENEW)
