@@ -275,8 +275,9 @@ class AnyElector(ABC, Generic[LeadershipT]):
     ) -> Callable[[LeadershipT, LossReason], T]:
         """Call `callback(leadership, reason)` after each loss: exactly once per election.
 
-        At the latest when the belief window has passed, even if the store never answers. The
-        term is released after it has returned. Also a decorator; see `on_elected`.
+        At the latest when the belief window has passed, even if the store never answers; where
+        thousands of terms end together, one after the other. The term is released after it has
+        returned. Also a decorator; see `on_elected`.
         """
         self._candidate.callbacks.add_lost(callback)
         return callback
