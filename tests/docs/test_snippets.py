@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import logging
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 from urllib.parse import urlsplit
@@ -15,6 +17,15 @@ from tests.servers.external import Shared
 
 ROOT = Path(__file__).parents[2]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+@pytest.fixture(autouse=True)
+def logging_as_it_was() -> Iterator[None]:
+    """What a page shows of logging is for its own program, and not for the tests that follow."""
+    log = logging.getLogger("leaderlock")
+    level = log.level
+    yield
+    log.setLevel(level)
 
 
 class Snippet(NamedTuple):

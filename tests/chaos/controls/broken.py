@@ -12,6 +12,7 @@ from kazoo.protocol.serialization import Exists
 from leaderlock.backends.base import Attempt, Backend, Granted, Renewal, Waiting
 from leaderlock.backends.consul.backend import ConsulBackend
 from leaderlock.backends.redis import backend as redis_backend
+from leaderlock.backends.redis.scripts import Script
 from leaderlock.backends.zookeeper.backend import ZooKeeperBackend
 from leaderlock.testing.chaos.contender import Elector, Note
 from leaderlock.testing.servers.web import call
@@ -59,8 +60,9 @@ def _lock_index(url: str) -> int:
 
 def plain_counter(url: str, election: str, note: Note) -> Elector:
     """Redis: a token that is only counted, and starts anew with the data."""
-    with_time = "math.max(last + 1, time[1] * 1000000 + time[2])"
+    with_time = "math.max(last + 1, now)"
     names = vars(redis_backend)
-    assert with_time in names["CAMPAIGN"]
-    names["CAMPAIGN"] = names["CAMPAIGN"].replace(with_time, "last + 1")
+    text = names["CAMPAIGN"]._text
+    assert with_time in text
+    names["CAMPAIGN"] = Script(text.replace(with_time, "last + 1"))
     return Elector(url, election, note)
