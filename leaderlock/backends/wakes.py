@@ -5,8 +5,6 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable
 
-from leaderlock.backends.base import Attempt
-
 _LOOKS = 100  # in one ttl
 
 
@@ -65,45 +63,3 @@ class Wakes:
         """Wake everybody: after a gap in which anything may have changed."""
         for name in self.names():
             self.ring(name)
-
-
-class Waiters:
-    """Attempts that wait for their turn, and observers, by the name of what they wait for.
-
-    Attributes:
-        attempts: to be woken when they may lead.
-        observers: to be woken by every change.
-    """
-
-    def __init__(self) -> None:
-        self.attempts, self.observers = Wakes(), Wakes()
-        self._lock = threading.Lock()
-        self._expected: dict[str, Callable[[], None]] = {}  # by attempt id: the ways to stop
-
-    def expect(self, name: str, attempt: Attempt) -> None:
-        """Wake the attempt from now on. Does nothing twice."""
-        with self._lock:
-            if attempt.attempt_id not in self._expected:
-                self._expected[attempt.attempt_id] = self.attempts.add(name, attempt.wake)
-
-    def forget(self, attempt: Attempt) -> bool:
-        """Wake it no more. Returns whether it was expected."""
-        with self._lock:
-            stop = self._expected.pop(attempt.attempt_id, None)
-        if stop is not None:
-            stop()
-        return stop is not None
-
-    def names(self) -> frozenset[str]:
-        """What is waited for, by attempts or observers."""
-        return self.attempts.names() | self.observers.names()
-
-    def ring(self, name: str) -> None:
-        """Wake all who wait for `name`."""
-        self.attempts.ring(name)
-        self.observers.ring(name)
-
-    def ring_all(self) -> None:
-        """Wake everybody."""
-        self.attempts.ring_all()
-        self.observers.ring_all()

@@ -21,7 +21,7 @@ from leaderlock.backends.network import (
     login_of,
     tls_of,
 )
-from leaderlock.backends.wakes import Waiters, Wakes
+from leaderlock.backends.wakes import Wakes
 from leaderlock.errors import ConfigurationError
 from leaderlock.testing.servers.certificates import Certificates
 from leaderlock.url import StoreURL
@@ -235,22 +235,3 @@ def test_wakes_reach_those_who_wait_for_the_name_until_they_leave() -> None:
     assert sorted(rung[2:]) == ["other", "second"]
     wakes.ring("nobody waits for this")
     assert wakes.names() == {"a", "b"}
-
-
-def test_waiters_are_woken_as_attempts_or_as_observers_and_an_attempt_only_once() -> None:
-    rung: list[str] = []
-    waiters = Waiters()
-    attempt = Attempt("billing", "a", b"", lambda: rung.append("attempt"))
-    for _ in range(2):
-        waiters.expect("key", attempt)
-    waiters.observers.add("key", lambda: rung.append("observer"))
-    assert waiters.names() == {"key"}
-    waiters.attempts.ring("key")
-    assert rung == ["attempt"]
-    waiters.ring("key")
-    waiters.ring_all()
-    assert rung == ["attempt", *["attempt", "observer"] * 2]
-    assert waiters.forget(attempt)
-    assert not waiters.forget(attempt)
-    waiters.ring("key")
-    assert rung[5:] == ["observer"]
