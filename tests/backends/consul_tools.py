@@ -44,6 +44,23 @@ def backends(*made: ConsulBackend) -> Iterator[None]:
             backend.close()
 
 
+Make = Callable[..., ConsulBackend]
+
+
+@contextlib.contextmanager
+def maker(url: str) -> Iterator[Make]:
+    """Makes backends of a server, and closes them at the end."""
+    made: list[ConsulBackend] = []
+
+    def make(url: str = url, **settings: Any) -> ConsulBackend:
+        made.append(make_backend(url, **settings))
+        return made[-1]
+
+    yield make
+    for backend in made:
+        backend.close()
+
+
 def new_election() -> str:
     return f"e-{uuid.uuid4().hex}"
 

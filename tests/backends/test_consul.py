@@ -25,10 +25,12 @@ from leaderlock.testing.servers.consul import ConsulServer
 from leaderlock.testing.servers.proxy import Proxy
 from tests.backends.consul_tools import (
     SOON,
+    Make,
     Operator,
     an_attempt,
     backends,
     make_backend,
+    maker,
     must_wait,
     new_election,
     renewal,
@@ -51,19 +53,9 @@ def operator(server: ConsulServer) -> Operator:
 
 
 @pytest.fixture
-def make(server: ConsulServer) -> Iterator[Callable[..., ConsulBackend]]:
-    made: list[ConsulBackend] = []
-
-    def make_one(url: str = server.url, **settings: Any) -> ConsulBackend:
-        made.append(make_backend(url, **settings))
-        return made[-1]
-
-    yield make_one
-    for backend in made:
-        backend.close()
-
-
-Make = Callable[..., ConsulBackend]
+def make(server: ConsulServer) -> Iterator[Make]:
+    with maker(server.url) as make:
+        yield make
 
 
 @contextmanager

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack
 from functools import partial
 from typing import Any
@@ -22,10 +22,12 @@ from leaderlock.clock import BOOT_CLOCK
 from leaderlock.testing.servers.consul import ConsulServer
 from leaderlock.testing.servers.proxy import Proxy
 from tests.backends.consul_tools import (
+    Make,
     Operator,
     an_attempt,
     backends,
     make_backend,
+    maker,
     must_wait,
     new_election,
     renewal,
@@ -48,20 +50,10 @@ def operator(server: ConsulServer) -> Operator:
     return Operator(server)
 
 
-Make = Callable[..., ConsulBackend]
-
-
 @pytest.fixture
 def make(server: ConsulServer) -> Iterator[Make]:
-    made: list[ConsulBackend] = []
-
-    def make_one(url: str = server.url, **settings: Any) -> ConsulBackend:
-        made.append(make_backend(url, **settings))
-        return made[-1]
-
-    yield make_one
-    for backend in made:
-        backend.close()
+    with maker(server.url) as make:
+        yield make
 
 
 class Waiter:
