@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-import os
+import signal
 import sys
 from typing import Annotated
 
@@ -88,7 +88,10 @@ def main(words: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print(file=sys.stderr)
         return exits.SIGNAL + 2
-    except BrokenPipeError:  # `leaderlock watch | head`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return exits.SIGNAL + 13
+    except SystemExit as ended:
+        # `leaderlock list | head`: so end click and rich when the reader has gone, and 1 is an
+        # answer of ours ("nobody leads").
+        if ended.code != 1:
+            raise
+        return exits.SIGNAL + signal.SIGPIPE
     return code if isinstance(code, int) else 0
