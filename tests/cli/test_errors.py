@@ -193,7 +193,9 @@ def test_a_reader_that_has_gone_ends_watch_quietly(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["watch", "e"], ["who", "e"], ["who", "e", "--json"], ["token", "--help"]], ids=" ".join
+    "words",
+    [["watch", "e"], ["who", "e"], ["who", "e", "--json"], ["token", "--help"]],
+    ids=" ".join,
 )
 def test_a_reader_that_never_was_is_no_answer(words: list[str], tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/election.db"
