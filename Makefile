@@ -35,7 +35,7 @@ check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as C
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mkdocs build --strict --quiet
+	$(PYTHON) -m mkdocs build --strict
 
 chaos: $(VENV)/.ready-dev servers ## hold elections under faults and check them; ARGS="--backend consul --seconds 600"
 	@$(PYTHON) -m leaderlock.testing.chaos $(ARGS)
