@@ -9,8 +9,6 @@ import sys
 import sysconfig
 from pathlib import Path
 
-import pytest
-
 import leaderlock
 from tests.elector.tools import ROOT
 
@@ -22,13 +20,11 @@ def test_the_package_under_test_is_the_wheel_in_ci_and_the_checkout_elsewhere() 
     assert Path(leaderlock.__file__).parents[1] == TESTED
 
 
-@pytest.mark.parametrize("folder", [ROOT, ROOT / "tests"])
-def test_and_so_it_is_for_the_programs_that_the_tests_start(folder: Path) -> None:
-    where = "import leaderlock, tests; print(leaderlock.__file__)"
-    done = subprocess.run(
-        [sys.executable, "-c", where], cwd=folder, capture_output=True, text=True, timeout=60
-    )
-    assert (done.stdout, done.stderr) == (f"{TESTED}/leaderlock/__init__.py\n", "")
+def test_and_so_it_is_for_the_programs_that_the_tests_start(tmp_path: Path) -> None:
+    where = [sys.executable, "-c", "import leaderlock, tests; print(leaderlock.__file__)"]
+    for folder in ROOT, tmp_path:
+        done = subprocess.run(where, cwd=folder, capture_output=True, text=True, timeout=60)
+        assert (done.stdout, done.stderr) == (f"{TESTED}/leaderlock/__init__.py\n", "")
 
 
 def test_it_has_what_the_checkout_has() -> None:
