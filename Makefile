@@ -6,6 +6,9 @@ PYTHON := $(VENV)/bin/python
 
 # The programs find their packages in .venv alone.
 unexport PYTHONHOME PYTHONPATH
+# Nor do they look into the folder where they are started: in CI, .venv has the wheel, and leaderlock/
+# of the checkout would hide it.
+export PYTHONSAFEPATH := 1
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from examples.recipes.ledger import Done, Ledger
-from tests.elector.tools import PATIENCE, ROOT, eventually
+from tests.elector.tools import PATIENCE, eventually
 
 
 class Programs:
@@ -35,7 +35,6 @@ class Programs:
             **os.environ,
             "LEADERLOCK_URL": self.url,
             "LEDGER": str(folder / "ledger.db"),
-            "PYTHONPATH": str(ROOT),
             "PYTHONUNBUFFERED": "1",
         }
         self._started: list[subprocess.Popen[bytes]] = []
