@@ -53,7 +53,7 @@ def _candidates(version: str) -> Iterator[Path]:
 
 
 def _runs(path: Path, version: str) -> bool:
-    tell = [path, "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
+    tell = [str(path), "-c", "import sys; print('%d.%d' % sys.version_info[:2])"]
     done = subprocess.run(tell, capture_output=True, text=True)
     return done.stdout == f"{version}\n"
 
