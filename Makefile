@@ -42,7 +42,7 @@ check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as C
 	$(PYTHON) -m ruff check .
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m mypy
-	$(PYTHON) -m mkdocs build --strict --quiet
+	$(PYTHON) -m mkdocs build --strict
 
 chaos: $(VENV)/.ready-dev servers ## hold elections under faults and check them; ARGS="--backend consul --seconds 600"
 	@$(PYTHON) -m leaderlock.testing.chaos $(ARGS)
@@ -56,6 +56,7 @@ fmt: $(VENV)/.ready-dev ## format the code and mend what the linter can mend
 
 docs: $(VENV)/.ready-dev ## build the documentation into site/
 	$(PYTHON) -m mkdocs build --strict
+	@echo "open site/index.html; or, with search, http://127.0.0.1:8000 of: $(PYTHON) -m http.server -b 127.0.0.1 -d site"
 
 $(VENV)/.ready-%: pyproject.toml
 	@scripts/bootstrap $*
