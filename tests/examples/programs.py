@@ -35,6 +35,7 @@ class Programs:
             **os.environ,
             "LEADERLOCK_URL": self.url,
             "LEDGER": str(folder / "ledger.db"),
+            "PYTHONPATH": str(folder),  # a program that a test has written there
             "PYTHONUNBUFFERED": "1",
         }
         self._started: list[subprocess.Popen[bytes]] = []
