@@ -160,7 +160,7 @@ class Leadership(AnyLeadership):
     __slots__ = ()
 
     def wait_lost(self, timeout: float | None = None) -> bool:
-        """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
+        """Block until the term is over, for `timeout` seconds at most (default: for ever); is it over?"""
         bound, lost = wait_time(timeout), threading.Event()  # made here: most terms have no waiter
         stop = self._on_end(lost.set)
         try:

@@ -141,7 +141,7 @@ class LeaderElector(AnyElector[Leadership]):
         await self.stop()
 
     async def wait_elected(self, timeout: float | None = None) -> bool:
-        """Wait until this candidate leads. False: not within `timeout` seconds, or stopped.
+        """Wait until this candidate leads. False: not in `timeout` seconds (default: for ever), or stopped.
 
         On an elector that is not a candidate: wait until anybody leads.
 

@@ -16,7 +16,7 @@ class Leadership(AnyLeadership):
     __slots__ = ()
 
     async def wait_lost(self, timeout: float | None = None) -> bool:
-        """Wait until the term is over, or for `timeout` seconds. Returns whether it is over.
+        """Wait until the term is over, for `timeout` seconds at most (default: for ever); is it over?
 
         Inside the body of `lead()`, or of `run(work)`, it never returns True: the body is
         cancelled then.
