@@ -141,9 +141,9 @@ class LeaderElector(AnyElector[Leadership]):
         await self.stop()
 
     async def wait_elected(self, timeout: float | None = None) -> bool:
-        """Wait until this candidate leads. False: not in `timeout` seconds (default: for ever), or stopped.
+        """Wait until this candidate leads. False: not within `timeout` seconds, or stopped.
 
-        On an elector that is not a candidate: wait until anybody leads.
+        Without a `timeout` it waits for ever. On an elector that is not a candidate: wait until anybody leads.
 
         Raises:
             BackendRefused: the store refuses this candidate, for example its credentials.
