@@ -66,7 +66,7 @@ class LeaderElector(AnyElector[Leadership]):
     def wait_elected(self, timeout: float | None = None) -> bool:
         """Wait until this candidate leads. False: not within `timeout` seconds, or stopped.
 
-        Without a `timeout` it waits for ever. On an elector that is not a candidate: wait until anybody leads.
+        Without a `timeout`: for ever. On an elector that is not a candidate: until anybody leads.
 
         Raises:
             BackendRefused: the store refuses this candidate, for example its credentials.
