@@ -219,7 +219,8 @@ class LeaderOnly(Guard[None]):
     of the call.
 
     `otherwise` is what a call does on a candidate that does not lead: "skip" (the default) returns
-    `default` (None, unless it is given), "raise" raises NotLeader, "wait" waits until it is elected.
+    `default` (None, unless it is given), "raise" raises NotLeader, "wait" waits until it is
+    elected.
 
     Raises:
         ConfigurationError: the function is a generator: calling one only makes an object, which

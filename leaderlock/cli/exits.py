@@ -61,7 +61,7 @@ def say(text: str) -> None:
 
 
 def printable(text: str) -> str:
-    """On one line, and without what a terminal would take for orders: candidates name themselves."""
+    """On one line, without what a terminal would take for orders: candidates name themselves."""
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 

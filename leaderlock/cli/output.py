@@ -19,7 +19,7 @@ Row = Mapping[str, Any]
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    """One JSON document, or with indent=None one line of it; ASCII, for every locale and terminal."""
+    """One JSON document, or with indent=None one line of it. ASCII: no locale spoils it."""
     print(json.dumps(value, indent=indent), flush=True)
 
 

@@ -119,5 +119,16 @@ def test_a_configuration_block_is_accepted(
     assert LeaderElector.from_config(file).election == "billing"
 
 
+EXPORTED = sorted(
+    {url for page in PAGES for url in re.findall(r"export .*_URL=(\S+)", page.read_text("utf-8"))}
+)
+
+
+@pytest.mark.parametrize("url", EXPORTED)
+def test_a_url_that_a_page_exports_is_accepted(url: str) -> None:
+    assert LeaderElector(url, "billing").timing.ttl == 10
+
+
 def test_there_are_snippets_to_run() -> None:
+    assert len(EXPORTED) >= 5
     assert len(find_snippets("python")) >= 10
