@@ -30,6 +30,19 @@ def cli(billing_image: Image) -> Image:
     return Image("cli", billing_image.root)
 
 
+@pytest.mark.parametrize("script", ["scripts/bootstrap", "scripts/servers", ".ci/run"])
+def test_shellcheck_finds_nothing_in_the_scripts(script: str) -> None:
+    shellcheck = Path(sys.executable).with_name("shellcheck")
+    done = subprocess.run(
+        [shellcheck, "--severity=style", "--exclude=SC2016", script],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert (done.returncode, done.stdout) == (0, "")
+
+
 @pytest.mark.parametrize("name", ["Dockerfile", "etcd.Dockerfile"])
 def test_hadolint_finds_nothing_in_it(name: str) -> None:
     hadolint = Path(sys.executable).with_name("hadolint")

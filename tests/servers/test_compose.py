@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+import leaderlock
 from leaderlock.testing.servers.programs import program
 from tests.elector.tools import ROOT
 from tests.servers.external import DOCKER_URLS
@@ -47,6 +48,14 @@ def test_every_image_has_a_full_version_and_a_health_check(services: Services) -
             assert service["healthcheck"] == {"disable": True}
         elif name not in DEMO or "healthcheck" in service:  # else that of its image
             assert service["healthcheck"]["test"][0] in ("CMD", "CMD-SHELL"), name
+
+
+def test_the_images_of_the_demo_have_the_version_of_the_project(services: Services) -> None:
+    assert {services[name]["image"].partition(":")[2] for name in DEMO} == {leaderlock.__version__}
+    readme = (ROOT / "docker" / "README.md").read_text("utf-8")
+    assert set(re.findall(r"^FROM leaderlock:(.*)$", readme, re.MULTILINE)) == {
+        leaderlock.__version__
+    }
 
 
 def test_it_publishes_the_ports_that_the_tests_use_and_only_to_this_machine(
