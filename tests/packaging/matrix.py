@@ -17,8 +17,9 @@ import time
 from pathlib import Path
 
 from tests.elector.tools import ROOT
+from tests.packaging import environments
 from tests.packaging.building import build
-from tests.packaging.environments import SUPPORTED, make, packages, pythons
+from tests.packaging.environments import make, packages, pythons
 
 _FOLDER = ROOT / ".venv" / "matrix"
 
@@ -26,8 +27,7 @@ _FOLDER = ROOT / ".venv" / "matrix"
 def main() -> int:
     """Returns the exit status: 1 if tests have failed anywhere."""
     only = os.environ.get("ONLY", "").split()
-    for missing in sorted(SUPPORTED - pythons().keys()):
-        print(f"matrix: there is no Python {missing} on this machine", flush=True)
+    environments.main()
     outcomes = {}
     with tempfile.TemporaryDirectory() as folder:
         build(ROOT, Path(folder), "wheel")
