@@ -15,7 +15,7 @@ unexport PYTHONDONTWRITEBYTECODE
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo demo-all servers test matrix check chaos bench fmt docs
+.PHONY: help demo demo-all servers test matrix release check chaos bench fmt docs
 # Two set-ups at once would write into the same .venv.
 .NOTPARALLEL:
 
@@ -39,6 +39,9 @@ test: $(VENV)/.ready-dev servers ## run the tests, on real stores
 
 matrix: $(VENV)/.ready-dev servers ## the tests on every Python that is here, old and new versions; ONLY="3.13 oldest"
 	@$(PYTHON) -m tests.packaging.matrix $(ARGS)
+
+release: $(VENV)/.ready-dev ## check the version, and build what is published of it into dist/
+	@$(PYTHON) scripts/release.py
 
 check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
 	$(PYTHON) -m ruff check .
