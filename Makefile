@@ -4,12 +4,16 @@
 VENV := .venv
 PYTHON := $(VENV)/bin/python
 
+export ONLY
 # The programs find their packages in .venv alone.
 unexport PYTHONHOME PYTHONPATH
+# Nor do they look into the folder where they are started: in CI, .venv has the wheel, and leaderlock/
+# of the checkout would hide it.
+export PYTHONSAFEPATH := 1
 # mkdocs-material announces another program's next release at every build.
 export NO_MKDOCS_2_WARNING := 1
 
-.PHONY: help demo demo-all servers test check chaos bench fmt docs
+.PHONY: help demo demo-all servers test matrix check chaos bench fmt docs
 # Two set-ups at once would write into the same .venv.
 .NOTPARALLEL:
 
@@ -30,6 +34,9 @@ servers: ## unpack the real stores that the tests start; nothing is installed
 # Three workers, also on two cores: most tests wait, for leases that run out.
 test: $(VENV)/.ready-dev servers ## run the tests, on real stores
 	$(PYTHON) -m pytest -n 3 --dist worksteal $(ARGS)
+
+matrix: $(VENV)/.ready-dev servers ## the tests on every Python that is here, old and new versions; ONLY="3.13 oldest"
+	@$(PYTHON) -m tests.packaging.matrix $(ARGS)
 
 check: $(VENV)/.ready-dev ## lint, formatting, types and the documentation, as CI checks them
 	$(PYTHON) -m ruff check .

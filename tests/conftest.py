@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +14,12 @@ from tests.servers.fixtures import *  # noqa: F403
 # The folders of what takes long, the longest last; all others come before.
 _SLOW = ("cli", "servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
 _TESTS = Path(__file__).parent
+
+# Where the wheel is tested, the servers are those of the PATH: let them be the same as elsewhere.
+_SERVERS = subprocess.run(
+    [_TESTS.parent / "scripts" / "servers", "--where"], check=True, capture_output=True, text=True
+).stdout.strip()
+os.environ["PATH"] = os.pathsep.join([_SERVERS, os.environ.get("PATH", os.defpath)])
 
 # By default an example that takes 0.2 s fails its test: that says something of the machine only.
 settings.register_profile(

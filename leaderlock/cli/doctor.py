@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -128,5 +129,10 @@ def _judge_timing(client: Client) -> Iterator[Finding]:
 
 def _show(finding: Finding) -> None:
     word, colour = _MARKS[finding.grade]
-    mark = f"\x1b[{colour}m{word:4}\x1b[0m" if sys.stdout.isatty() else f"{word:4}"
-    print(f"{mark}  {finding.text}", flush=True)
+    mark = f"\x1b[{colour}m{word:4}\x1b[0m" if _is_coloured() else f"{word:4}"
+    print(f"{mark}  {exits.printable(finding.text)}", flush=True)
+
+
+def _is_coloured() -> bool:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and sys.stdout is not None and sys.stdout.isatty()
