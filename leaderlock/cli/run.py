@@ -14,6 +14,7 @@ from leaderlock.cli.store import ConfigFile, Election, Namespace, Place, Ttl, Ur
 from leaderlock.config import Config
 from leaderlock.elector import LeaderElector
 from leaderlock.errors import ConfigurationError
+from leaderlock.telemetry import beacon
 
 HELP = """
 Run a command only while this node leads.
@@ -105,6 +106,15 @@ def run(
         bool,
         typer.Option("--restart", help="Contend again also when the command ends by itself."),
     ] = False,
+    monitor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="Report to the `leaderlock monitor` at this URL what this node believes. Also as "
+            "LEADERLOCK_MONITOR; its token as LEADERLOCK_MONITOR_TOKEN.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     with exits.plainly():
@@ -133,7 +143,7 @@ def run(
             "LEADERLOCK_NAMESPACE": found.namespace,
         }
         if not quiet:  # why a Redis that was started lately elects nobody, for instance
-            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_")
+            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_", "leaderlock.beacon_")
         wish = Wish(
             words=command,
             grace=grace,
@@ -142,7 +152,12 @@ def run(
             exit_on_loss=exit_on_loss,
             quiet=quiet,
         )
-        raise typer.Exit(Runner(elector, wish, facts).run())
+        reporting = beacon.start(elector, monitor) if beacon.is_wanted(monitor) else None
+        try:
+            raise typer.Exit(Runner(elector, wish, facts).run())
+        finally:
+            if reporting is not None:
+                reporting.close()
 
 
 # A limit for programs that tell leaderlock of their progress, which a command cannot.
