@@ -7,8 +7,9 @@ import signal
 import socket
 import struct
 import subprocess
+from pathlib import Path
 
-from leaderlock.testing.servers.process import NotReady, Server
+from leaderlock.testing.servers.process import STOP_TIMEOUT, NotReady, Server, wait_until
 from leaderlock.testing.servers.programs import ServerError, program
 
 _NOBODY = 65534
@@ -65,6 +66,18 @@ class PostgreSQLServer(Server):
             if connection.recv(1) != b"R":
                 raise NotReady("it does not let anybody in")
 
+    def kill(self) -> None:
+        """End it as a crash does, and keep its data for `start()`."""
+        # Its other processes are groups of their own. While one of them has not yet seen that the
+        # first one is gone, the next server refuses to start.
+        others = _children(self.pid)
+        super().kill()
+        wait_until(
+            lambda: not any(map(_is_alive, others)),
+            STOP_TIMEOUT,
+            lambda: f"processes of {self} outlive it",
+        )
+
     def shut_down(self) -> None:
         """End it in an orderly way, also while clients are connected, and keep its data."""
         self._end(signal.SIGINT)
@@ -92,3 +105,15 @@ class PostgreSQLServer(Server):
 
     def _as_somebody(self, *words: str) -> list[str]:
         return [*(_AS_NOBODY if os.geteuid() == 0 else ()), program("postgresql"), *words]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+
+
+def _is_alive(pid: int) -> bool:
+    """A zombie has let go of its memory."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+    except (FileNotFoundError, ProcessLookupError):
+        return False
