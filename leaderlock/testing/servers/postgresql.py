@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import struct
 import subprocess
 from pathlib import Path
 
-from leaderlock.testing.servers.process import STOP_TIMEOUT, NotReady, Server, wait_until
+from leaderlock.testing.servers.process import STOP_TIMEOUT, NotReady, Server
 from leaderlock.testing.servers.programs import ServerError, program
 
 _NOBODY = 65534
@@ -68,15 +70,18 @@ class PostgreSQLServer(Server):
 
     def kill(self) -> None:
         """End it as a crash does, and keep its data for `start()`."""
-        # Its other processes are groups of their own. While one of them has not yet seen that the
-        # first one is gone, the next server refuses to start.
-        others = _children(self.pid)
-        super().kill()
-        wait_until(
-            lambda: not any(map(_is_alive, others)),
-            STOP_TIMEOUT,
-            lambda: f"processes of {self} outlive it",
-        )
+        # Its other processes are groups of their own; while one is left, no server can start.
+        with contextlib.ExitStack() as stack:
+            others = []
+            for pid in _children(self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    others.append(os.pidfd_open(pid))
+                    stack.callback(os.close, others[-1])
+            super().kill()
+            for other in others:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(other, signal.SIGKILL)
+                select.select([other], [], [], STOP_TIMEOUT)
 
     def shut_down(self) -> None:
         """End it in an orderly way, also while clients are connected, and keep its data."""
@@ -109,11 +114,3 @@ class PostgreSQLServer(Server):
 
 def _children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def _is_alive(pid: int) -> bool:
-    """A zombie has let go of its memory."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
-    except (FileNotFoundError, ProcessLookupError):
-        return False
