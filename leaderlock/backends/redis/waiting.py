@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from redis.exceptions import ResponseError
+
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.redis.connection import Line, translated
 from leaderlock.backends.wakes import Wakes
@@ -172,13 +174,13 @@ class Subscriber:
                 self._bring_up_to_date(line, subscribed)
                 due = heard_at + _LONGEST_SILENCE if asked_at is None else asked_at + self._timeout
                 due = min(due, later[0][0] if later else math.inf)
-                selector.select(max(0.0, due - time.monotonic()))
-                with contextlib.suppress(BlockingIOError):
+                ready = selector.select(max(0.0, due - time.monotonic()))
+                if any(key.fileobj is bell for key, _ in ready):
                     bell.recv(4096)
                 line.until(time.monotonic() + self._timeout)
-                while line.can_read(0):
+                for message in line.arrived():
                     heard_at, asked_at = time.monotonic(), None
-                    self._hear(line.read_response(), later)
+                    self._hear(message, later)
                 while later and later[0][0] <= time.monotonic():
                     self._wake(heapq.heappop(later)[1])
                 if asked_at is not None and time.monotonic() >= asked_at + self._timeout:
@@ -215,6 +217,8 @@ class Subscriber:
                 heapq.heappush(later, (time.monotonic() + int(told_before) * TURN, attempt_id))
             case [b"message", bytes(channel), _]:
                 self._observers.ring(channel.decode())
+            case ResponseError():
+                raise message
 
     def _wake(self, attempt_id: str) -> None:
         if (wake := self._waiting.get(attempt_id)) is not None:
