@@ -166,16 +166,17 @@ class Subscriber:
         subscribed: set[str] = set()
         later: list[tuple[float, str]] = []  # a heap of attempts, and when to wake them
         asked_at: float | None = None  # when a PING was sent that has no answer yet
-        heard_at = time.monotonic()
+        heard_at, is_rung = time.monotonic(), True
         with selectors.DefaultSelector() as selector:
             selector.register(line, selectors.EVENT_READ)
             selector.register(bell, selectors.EVENT_READ)
             while not self._closed.is_set():
-                self._bring_up_to_date(line, subscribed)
+                if is_rung:
+                    self._bring_up_to_date(line, subscribed)
                 due = heard_at + _LONGEST_SILENCE if asked_at is None else asked_at + self._timeout
                 due = min(due, later[0][0] if later else math.inf)
                 ready = selector.select(max(0.0, due - time.monotonic()))
-                if any(key.fileobj is bell for key, _ in ready):
+                if is_rung := any(key.fileobj is bell for key, _ in ready):
                     bell.recv(4096)
                 line.until(time.monotonic() + self._timeout)
                 for message in line.arrived():
