@@ -94,21 +94,25 @@ def hops(
         contestant, hand = make_correct(server.url, _TTL), Hand()
         floor = contestant.lock("floor")
         url = f"{server.url}?quarantine=false"
-        with leaderlock.connect(url, ttl=_TTL) as client:
-            with leaderlock.connect("memory://hops", ttl=_TTL) as memory:
-                jobs: dict[str, Job] = {
-                    "floor of what is correct": floor.cycle,
-                    "the same, each request on another thread": lambda: (
-                        hand.call(floor.acquire),
-                        hand.call(floor.release),
-                    ),
-                    "the adapter, on the caller's thread": adapter(client.runtime().backend),
-                    "lead()": elector(client),
-                    "lead() without a store (memory://)": elector(memory),
-                    "two hops of a thread": lambda: hand.call(time.monotonic),
-                }
-                measure(jobs, 20, 0.0)
-                found = measure(jobs, rounds, pause)
+        with (
+            leaderlock.connect(url, ttl=_TTL) as client,
+            leaderlock.connect("memory://hops", ttl=_TTL) as memory,
+        ):
+
+            def on_another_thread() -> None:
+                hand.call(floor.acquire)
+                hand.call(floor.release)
+
+            jobs: dict[str, Job] = {
+                "floor of what is correct": floor.cycle,
+                "the same, each request on another thread": on_another_thread,
+                "the adapter, on the caller's thread": adapter(client.runtime().backend),
+                "lead()": elector(client),
+                "lead() without a store (memory://)": elector(memory),
+                "two hops of a thread": lambda: hand.call(time.monotonic),
+            }
+            measure(jobs, 20, 0.0)
+            found = measure(jobs, rounds, pause)
     unit = found["floor of what is correct"]
     for name, seconds in found.items():
         typer.echo(f"{name:42} {seconds * 1e6:8.0f} us {seconds / unit:6.2f}")

@@ -70,15 +70,17 @@ def _interrupts() -> bool:
     if threading.current_thread() is not threading.main_thread():
         return False
     frame: FrameType | None = sys._getframe()
-    is_way_here = True  # from the caller to this function
+    while frame is not None and _module(frame).startswith(_PACKAGE):
+        frame = frame.f_back  # the way from the caller to here
     while frame is not None:
-        module = frame.f_globals.get("__name__")
-        if not isinstance(module, str) or not module.startswith(_PACKAGE):
-            is_way_here = False
-        elif not is_way_here and module.startswith(_LOCKING):
+        if _module(frame).startswith(_LOCKING):
             return True
         frame = frame.f_back
     return False
+
+
+def _module(frame: FrameType) -> str:
+    return str(frame.f_globals.get("__name__", ""))
 
 
 def _nothing() -> None:
