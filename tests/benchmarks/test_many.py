@@ -107,3 +107,11 @@ def test_a_crowd_that_cannot_be_measured_is_refused(arguments: tuple[str, ...], 
     run = _run("crowd", *arguments)
     assert run.returncode == 2
     assert why in run.stderr
+
+
+def test_where_the_time_of_an_election_goes_is_added_up() -> None:
+    run = _run("hops", "--rounds", "2")
+    assert run.returncode == 0, run.stdout + run.stderr
+    first, *others = run.stdout.splitlines()
+    assert first.startswith("floor of what is correct") and first.endswith("1.00")
+    assert len(others) == 5
