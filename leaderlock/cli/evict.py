@@ -28,7 +28,7 @@ End the term of the present leader, and let the next candidate in.
 
 The leader is not asked. It learns of it with its next heartbeat, and until then two may believe to
 lead: only a resource that checks tokens is safe. It contends again afterwards. To have a leader
-hand over in good order, stop it: SIGTERM to `leaderlock run`, elector.resign() in a program.
+hand over in good order, tell it: `leaderlock run --resign-on USR1`, elector.resign() in a program.
 
 \b
 Examples:

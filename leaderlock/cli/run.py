@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import shutil
+import signal
 from typing import Annotated
 
 import typer
@@ -14,6 +16,7 @@ from leaderlock.cli.store import ConfigFile, Election, Namespace, Place, Ttl, Ur
 from leaderlock.config import Config
 from leaderlock.elector import LeaderElector
 from leaderlock.errors import ConfigurationError
+from leaderlock.telemetry import beacon
 
 HELP = """
 Run a command only while this node leads.
@@ -35,7 +38,8 @@ Examples:
   leaderlock run -c leaderlock.toml --restart -- gunicorn app:app
   leaderlock run -c leaderlock.toml --timeout 2 -- ./nightly.sh
 
-SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command.
+SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command, but for the one
+of --resign-on.
 """
 
 EPILOG = """
@@ -57,6 +61,14 @@ Exit status:
 """
 
 _SHARE = 4
+
+
+class ResignOn(enum.Enum):
+    """Signals that mean nothing else to `leaderlock run`."""
+
+    HUP = "HUP"
+    USR1 = "USR1"
+    USR2 = "USR2"
 
 
 def run(
@@ -103,8 +115,30 @@ def run(
     ] = False,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Contend again also when the command ends by itself."),
+        typer.Option(
+            "--restart",
+            help="Contend again also when the command ends by itself; after a pause of up to 4 "
+            "seconds, if it has run for less than 10.",
+        ),
     ] = False,
+    resign_on: Annotated[
+        ResignOn | None,
+        typer.Option(
+            case_sensitive=False,
+            show_default=False,
+            help="At this signal the command gets SIGTERM, and when it has ended the term is "
+            "handed over and this node contends again.",
+        ),
+    ] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="Report to the `leaderlock monitor` at this URL what this node believes. Also as "
+            "LEADERLOCK_MONITOR; its token as LEADERLOCK_MONITOR_TOKEN.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     with exits.plainly():
@@ -133,16 +167,22 @@ def run(
             "LEADERLOCK_NAMESPACE": found.namespace,
         }
         if not quiet:  # why a Redis that was started lately elects nobody, for instance
-            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_")
+            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_", "leaderlock.beacon_")
         wish = Wish(
             words=command,
             grace=grace,
             timeout=timeout,
             restart=restart,
+            resign_on=None if resign_on is None else getattr(signal, f"SIG{resign_on.value}"),
             exit_on_loss=exit_on_loss,
             quiet=quiet,
         )
-        raise typer.Exit(Runner(elector, wish, facts).run())
+        reporting = beacon.start(elector, monitor) if beacon.is_wanted(monitor) else None
+        try:
+            raise typer.Exit(Runner(elector, wish, facts).run())
+        finally:
+            if reporting is not None:
+                reporting.close()
 
 
 # A limit for programs that tell leaderlock of their progress, which a command cannot.

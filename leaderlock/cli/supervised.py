@@ -31,6 +31,9 @@ class Supervised:
 
     Args:
         environment: of the command.
+
+    Raises:
+        OSError: the supervisor cannot be started.
     """
 
     def __init__(self, environment: Mapping[str, str]) -> None:
@@ -44,13 +47,15 @@ class Supervised:
         self._told_end = False
         self._grace = 0.0
         self._dead_by = math.inf
-        with theirs:
+        with theirs, contextlib.ExitStack() as failing:
+            failing.callback(self._socket.close)
             theirs.set_inheritable(True)
             self._process = subprocess.Popen(
                 [sys.executable, "-IS", supervisor.__file__, str(theirs.fileno())],
                 env=environment,
                 close_fds=False,  # what we were given by our caller is for the command
             )
+            failing.pop_all()
 
     def __enter__(self) -> Self:
         return self

@@ -109,3 +109,9 @@ def test_a_crowd_that_cannot_be_measured_is_refused(arguments: tuple[str, ...], 
     run = _run("crowd", *arguments)
     assert run.returncode == 2
     assert why in run.stderr
+
+
+def test_a_crowd_of_no_number_is_refused_in_a_sentence() -> None:
+    run = _run("crowd", "--candidates", "ten")
+    assert run.returncode == 2
+    assert "write for example 10,100" in run.stderr and "Traceback" not in run.stderr
