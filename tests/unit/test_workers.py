@@ -6,7 +6,6 @@ import logging
 import math
 import threading
 from collections.abc import Callable, Iterator
-from functools import partial
 
 import pytest
 
@@ -71,12 +70,15 @@ def test_threads_that_have_nothing_to_do_end_but_the_last_and_come_again(
     make: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("leaderlock.workers._LINGER", 0.02)
-    workers = make(3)
-    for _ in range(20):
-        meeting = threading.Barrier(4)
-        for _ in range(3):
-            assert workers.submit(partial(meeting.wait, PATIENCE))
+    workers, meeting = make(3), threading.Barrier(4)
+
+    def meet() -> None:
         meeting.wait(PATIENCE)
+
+    for _ in range(20):
+        for _ in range(3):
+            assert workers.submit(meet)
+        meet()
         eventually(lambda: len(workers._threads) == 1)
         assert workers._threads[0].is_alive()
     ran = threading.Event()
