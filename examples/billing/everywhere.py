@@ -108,8 +108,9 @@ def main(
 ) -> None:
     """Run the billing demo on every store, and compare.
 
-    On each one a leader is killed, one is paused past its lease, one resigns. The exit status is 0
-    only if on every store every customer who was due was charged exactly once.
+    On each one a leader is killed, one is paused past its lease, one resigns. The
+    exit status is 0 only if on every store every customer who was due was
+    charged exactly once.
     """
     names = store or list(STORES)
     if unknown := set(names) - set(STORES):
