@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
-import gc
 from pathlib import Path
 
 import pytest
