@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from leaderlock.backends.admin import Admin, Finding, Grade, Standing, is_older
 from leaderlock.backends.layout import name_of_part
 from leaderlock.backends.network import Host
-from leaderlock.backends.redis.backend import RedisBackend
+from leaderlock.backends.redis.backend import RedisBackend, token_of
 from leaderlock.backends.redis.connection import as_ours, show
 from leaderlock.backends.redis.servers import Request
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -47,12 +47,13 @@ class RedisAdmin(Admin):
         attempt_id, token, payload = answer.get()
         if attempt_id is None:
             return []
-        seconds = int(token) / 1e6
+        value = token_of(token)
+        seconds = value / 1e6
         return [
             Standing(
-                attempt_id=attempt_id.decode(),
-                payload=payload,
-                token=int(token),
+                attempt_id=attempt_id.decode(errors="replace"),
+                payload=payload or b"",
+                token=value,
                 since=seconds if int(seconds) in _LIKELY else None,
             )
         ]
