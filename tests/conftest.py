@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import gc
+import os
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -12,6 +15,12 @@ from tests.servers.fixtures import *  # noqa: F403
 # The folders of what takes long, the longest last; all others come before.
 _SLOW = ("cli", "servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
 _TESTS = Path(__file__).parent
+
+# Where the wheel is tested, the servers are those of the PATH: let them be the same as elsewhere.
+_SERVERS = subprocess.run(
+    [_TESTS.parent / "scripts" / "servers", "--where"], check=True, capture_output=True, text=True
+).stdout.strip()
+os.environ["PATH"] = os.pathsep.join([_SERVERS, os.environ.get("PATH", os.defpath)])
 
 # By default an example that takes 0.2 s fails its test: that says something of the machine only.
 settings.register_profile(
@@ -26,3 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 + _SLOW.index(folder) if folder in _SLOW else 0
 
     items.sort(key=rank)  # stable
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are a large heap. What a test collects is its own garbage.
+    gc.freeze()

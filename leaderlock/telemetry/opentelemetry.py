@@ -76,7 +76,8 @@ def instrument(
 
     Args:
         sources: clients, or electors, which stand for the client that they have. Held weakly.
-        meter_provider, tracer_provider: default: the global ones.
+        meter_provider: default: the global one.
+        tracer_provider: default: the global one.
         follow_leader: measure the seconds without a leader. Costs a watch at the store for each
             election: leave it off for thousands of them.
 

@@ -80,6 +80,7 @@ class RedisBackend(Backend):
         self._wait_replicas = wait_replicas
         # A second more than a lease: the script takes the server for up to that much too old.
         self._quarantine_ms = self._ttl_ms + 1000 if quarantine else 0
+        self._quarantine_told_until = 0.0
         self._servers = Servers(target, settings.request_timeout)
         self._subscriber = Subscriber(
             self._servers.open_any, settings.request_timeout, client_channels(settings.namespace)
@@ -241,9 +242,14 @@ class RedisBackend(Backend):
         return Waiting(retry_after=self._seconds_left(ms) + max(0.0, pause))
 
     def _tell_quarantine(self, ms: int) -> None:
-        log.info(
-            "leaderlock.redis_quarantine seconds=%.1f: the server has been started lately, and may "
-            "have forgotten a leader",
+        """Once for each quarantine, however many elections it keeps waiting."""
+        now = time.monotonic()
+        if now < self._quarantine_told_until:
+            return
+        self._quarantine_told_until = now + self._quarantine_ms / 1000
+        log.warning(
+            "leaderlock.redis_quarantine seconds=%.1f: nobody is elected until then, because the "
+            "server was started lately, and may have forgotten a leader",
             ms / 1000,
         )
 
