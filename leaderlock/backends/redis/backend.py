@@ -141,7 +141,7 @@ class RedisBackend(Backend):
             self._release(attempt, left)
             raise
         self._subscriber.forget(attempt)
-        return Granted(token=_number(value), source=self._source)
+        return Granted(token=token_of(value), source=self._source)
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
         chunks = self._renewals.of(attempts)
@@ -180,10 +180,10 @@ class RedisBackend(Backend):
         record, ttl_ms, fence = (answer.get() for answer in answers)
         attempt_id, token, payload = record
         if attempt_id is None:
-            return Reading(token=_number(fence or b"0"), source=self._source)
+            return Reading(token=token_of(fence or b"0"), source=self._source)
         return Reading(
-            payload=payload,
-            token=_number(token),
+            payload=payload or b"",  # somebody leads, if not a candidate of ours
+            token=token_of(token),
             source=self._source,
             recheck_after=self._seconds_left(ttl_ms),
         )
@@ -266,7 +266,12 @@ class RedisBackend(Backend):
             )
 
 
-def _number(value: bytes | None) -> int:
+def token_of(value: bytes | None) -> int:
+    """The number of a token as a key has it.
+
+    Raises:
+        BackendRefused: it is none.
+    """
     try:
         return int(value or b"")
     except ValueError:
