@@ -245,7 +245,9 @@ def _read_environment() -> dict[str, str]:
     return {
         key.removeprefix(ENV_PREFIX).lower(): value
         for key, value in os.environ.items()
-        if key.startswith(ENV_PREFIX) and key not in _FOREIGN_ENV
+        if key.startswith(ENV_PREFIX)
+        and key not in _FOREIGN_ENV
+        and not key.startswith("LEADERLOCK_MONITOR")
     }
 
 

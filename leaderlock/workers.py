@@ -152,6 +152,12 @@ class Lane:
         self._workers.submit(self._run_one)
 
     @property
+    def waiting(self) -> int:
+        """How many jobs are not done. Takes no lock."""
+        jobs = self._jobs
+        return len(jobs) if jobs is not None else 0
+
+    @property
     def is_current_thread(self) -> bool:
         """Whether the caller runs inside a job of this lane."""
         return self._thread_id == threading.get_ident()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import subprocess
 from pathlib import Path
@@ -34,3 +35,8 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         return 1 + _SLOW.index(folder) if folder in _SLOW else 0
 
     items.sort(key=rank)  # stable
+
+
+def pytest_collection_finish() -> None:
+    # Thousands of tests are a large heap. What a test collects is its own garbage.
+    gc.freeze()

@@ -11,7 +11,7 @@ from typing import Annotated
 import typer
 
 import leaderlock
-from leaderlock.cli import demo, doctor, evict, exits, leaders, run, token
+from leaderlock.cli import demo, doctor, evict, exits, leaders, monitor, run, token
 from leaderlock.cli.help import flowing
 
 HELP = """
@@ -47,6 +47,7 @@ app.command("list", help=flowing(leaders.LIST), epilog=exits.EPILOG)(leaders.lis
 app.command(help=flowing(leaders.CANDIDATES), epilog=exits.EPILOG)(leaders.candidates)
 app.command(help=flowing(evict.HELP), epilog=exits.EPILOG)(evict.evict)
 app.command(help=flowing(doctor.HELP), epilog=exits.EPILOG)(doctor.doctor)
+app.command(help=flowing(monitor.HELP), epilog=exits.EPILOG)(monitor.monitor)
 app.command(help=flowing(demo.HELP), epilog=exits.EPILOG)(demo.demo)
 app.command(help=flowing(token.HELP), epilog=exits.EPILOG)(token.token)
 

@@ -65,15 +65,15 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
-def say_what_is_logged(level: int, only: str = "") -> None:
+def say_what_is_logged(level: int, *only: str) -> None:
     """Say what the library logs, from a level on, under names that begin so."""
     log = logging.getLogger("leaderlock")
     log.setLevel(level)
-    log.addHandler(_Said(only, level))
+    log.addHandler(_Said(only or ("",), level))
 
 
 class _Said(logging.Handler):
-    def __init__(self, only: str, level: int) -> None:
+    def __init__(self, only: tuple[str, ...], level: int) -> None:
         super().__init__(level)
         self._only = only
 

@@ -16,6 +16,7 @@ from leaderlock.cli.store import ConfigFile, Election, Namespace, Place, Ttl, Ur
 from leaderlock.config import Config
 from leaderlock.elector import LeaderElector
 from leaderlock.errors import ConfigurationError
+from leaderlock.telemetry import beacon
 
 HELP = """
 Run a command only while this node leads.
@@ -129,6 +130,15 @@ def run(
             "handed over and this node contends again.",
         ),
     ] = None,
+    monitor: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            show_default=False,
+            help="Report to the `leaderlock monitor` at this URL what this node believes. Also as "
+            "LEADERLOCK_MONITOR; its token as LEADERLOCK_MONITOR_TOKEN.",
+        ),
+    ] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="Say nothing but errors.")] = False,
 ) -> None:
     with exits.plainly():
@@ -157,7 +167,7 @@ def run(
             "LEADERLOCK_NAMESPACE": found.namespace,
         }
         if not quiet:  # why a Redis that was started lately elects nobody, for instance
-            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_")
+            exits.say_what_is_logged(logging.INFO, "leaderlock.redis_", "leaderlock.beacon_")
         wish = Wish(
             words=command,
             grace=grace,
@@ -167,7 +177,12 @@ def run(
             exit_on_loss=exit_on_loss,
             quiet=quiet,
         )
-        raise typer.Exit(Runner(elector, wish, facts).run())
+        reporting = beacon.start(elector, monitor) if beacon.is_wanted(monitor) else None
+        try:
+            raise typer.Exit(Runner(elector, wish, facts).run())
+        finally:
+            if reporting is not None:
+                reporting.close()
 
 
 # A limit for programs that tell leaderlock of their progress, which a command cannot.

@@ -268,7 +268,7 @@ class _Page:
 def _both(one: Reading, other: Reading) -> Reading:
     """Of two candidates that have everything in common: the one that leads, and the sick one."""
     longer = max(one, other, key=lambda reading: reading.remaining)
-    return longer._replace(is_healthy=one.is_healthy and other.is_healthy)
+    return longer._replace(problem=one.problem or other.problem)
 
 
 _lock = threading.Lock()  # for instrument(); a scrape takes none

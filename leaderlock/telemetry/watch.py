@@ -53,15 +53,20 @@ class Reading(NamedTuple):
         key: its election, and its id.
         token: of its present term; None: it does not lead.
         remaining: seconds for which it leads if no renewal succeeds any more.
-        is_healthy: see `LeaderElector.health`.
+        problem: what its `LeaderElector.health` complains of; empty if it is healthy.
         leaderless: seconds without a leader, as far as it has heard; None: it has heard nothing.
     """
 
     key: Key
     token: FencingToken | None
     remaining: float
-    is_healthy: bool
+    problem: str
     leaderless: float | None
+
+    @property
+    def is_healthy(self) -> bool:
+        """See `LeaderElector.health`."""
+        return not self.problem
 
 
 class _Leader(NamedTuple):
@@ -182,4 +187,4 @@ class Watch:
         leaderless = None if leader is None else max(0.0, self._now() - leader.gone_at)
         if token is not None:
             leaderless = 0.0
-        return Reading(key, token, remaining, bool(elector.health()), leaderless)
+        return Reading(key, token, remaining, elector.health().problem, leaderless)

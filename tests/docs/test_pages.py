@@ -77,7 +77,11 @@ def test_a_warning_of_mkdocs_fails_the_build() -> None:
 
 
 @pytest.mark.parametrize(
-    "page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/billing/README.md"]
+    "page",
+    [
+        *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+        *("docker/README.md", "examples/billing/README.md"),
+    ],
 )
 def test_the_links_of_a_page_that_is_not_part_of_the_site_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

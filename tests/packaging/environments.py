@@ -103,3 +103,13 @@ def packages(interpreter: Path) -> dict[str, str]:
         name, _, version = line.partition("==")
         found[name.partition(" @ ")[0]] = version
     return found
+
+
+def main() -> None:
+    """Say which Pythons the tests could not meet."""
+    for version in sorted(set(SUPPORTED) - pythons().keys()):
+        print(f"packaging: there is no Python {version} on this machine, and no test met it")
+
+
+if __name__ == "__main__":
+    main()

@@ -46,7 +46,25 @@ LAYERS = (
         "fencing",
     ),
     ("",),
-    ("telemetry.watch", "telemetry.prometheus", "telemetry.opentelemetry"),
+    (
+        "telemetry.post",
+        "telemetry.watch",
+        "telemetry.prometheus",
+        "telemetry.opentelemetry",
+        "telemetry.beacon",
+    ),
+    (
+        "monitor",
+        "monitor.alarms",
+        "monitor.beliefs",
+        "monitor.report",
+        "monitor.state",
+        "monitor.watcher",
+        "monitor.webhook",
+        "monitor.metrics",
+        "monitor.web",
+        "monitor.server",
+    ),
     ("cli",),
     ("testing",),
 )
@@ -62,6 +80,9 @@ OWN_WORLD = {
     "fencing.etcd": {"etcd3", "grpc"},
     "fencing.zookeeper": {"kazoo"},
     "cli": {"typer", "rich"},
+    "monitor.metrics": {"prometheus_client"},
+    "monitor.server": {"uvicorn"},
+    "monitor.web": {"starlette"},
     "telemetry.prometheus": {"prometheus_client"},
     "telemetry.opentelemetry": {"opentelemetry"},
     "testing": {"pytest"},
@@ -164,10 +185,16 @@ def test_beyond_the_standard_library_there_is_tenacity_and_what_a_part_is_made_f
         assert imported.split(".")[0] in allowed, f"{path}:{line} imports {imported}"
 
 
-@pytest.mark.parametrize("name", ["machine", "timing", "tokens", "capabilities", "errors"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "machine", "timing", "tokens", "capabilities", "errors",
+        "monitor.alarms", "monitor.beliefs", "monitor.report", "monitor.state",
+    ],
+)  # fmt: skip
 def test_the_pure_parts_know_no_clock_thread_socket_or_log(name: str) -> None:
     impure = {"time", "threading", "socket", "logging", "os", "asyncio", "random", "datetime"}
-    for imported, line, _ in imports(PACKAGE / f"{name}.py"):
+    for imported, line, _ in imports(PACKAGE / f"{name.replace('.', '/')}.py"):
         assert imported.split(".")[0] not in impure, f"{name}.py:{line} imports {imported}"
 
 
@@ -250,7 +277,7 @@ def test_the_version_is_that_of_the_project() -> None:
 PUBLIC_MODULES = (
     "backends.admin",
     "telemetry.events", "telemetry.health", "telemetry.prometheus", "telemetry.opentelemetry",
-    "testing.clock", "fencing.gate", "fencing.sql",
+    "telemetry.beacon", "testing.clock", "fencing.gate", "fencing.sql",
     "fencing.redis", "fencing.http", "fencing.headers", "fencing.store", "fencing.etcd",
     "fencing.zookeeper", "fencing.consul",
 )  # fmt: skip
@@ -303,6 +330,17 @@ def test_import_leaderlock_starts_nothing_and_imports_no_client() -> None:
         f"print(sorted({CLIENTS!r} & set(sys.modules)), threading.active_count())\n"
     )
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
+
+
+def test_the_import_of_an_elector_takes_nothing_that_only_an_elector_needs() -> None:
+    done = python(
+        "import sys\n"
+        "from leaderlock import LeaderElector\n"
+        "print(sorted({'tenacity', 'asyncio', 'ssl', 'sqlite3', 'socket'} & set(sys.modules)))\n"
+        "LeaderElector('memory://?ttl=3', 'e')\n"
+        "print('tenacity' in sys.modules)\n"
+    )
+    assert (done.stdout, done.stderr) == ("[]\nTrue\n", "")
 
 
 def test_who_does_not_use_asyncio_does_not_have_it_imported() -> None:
