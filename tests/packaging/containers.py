@@ -25,6 +25,8 @@ import dockerfile
 from tests.elector.tools import ROOT, eventually
 
 FILE = ROOT / "docker" / "Dockerfile"
+PATIENCE = 60.0
+"""How long, in seconds, on a busy machine: many programs start at once."""
 # What is different here: uv is there already, and only root may give files away.
 _HERE = {"pip install --no-cache-dir uv==": "uv --version # ", "--owner=10001 --group=10001": ""}
 
@@ -153,12 +155,12 @@ class Container:
         """To its first process, like `docker stop` and `docker kill`."""
         pid = self._process.pid
         children = Path(f"/proc/{pid}/task/{pid}/children")
-        eventually(children.read_text, "its first process is there")
+        eventually(children.read_text, "its first process is there", PATIENCE)
         os.kill(int(children.read_text()), number)
 
     def wait(self) -> int:
         """For its end; its exit code."""
-        return self._process.wait(timeout=30)
+        return self._process.wait(timeout=PATIENCE)
 
     def is_running(self) -> bool:
         return self._process.poll() is None
@@ -173,5 +175,5 @@ def run(image: Image, words: list[str], **given: str) -> subprocess.CompletedPro
         env=environment,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE,
     )

@@ -1,6 +1,6 @@
 """What each extra is for, in a few lines: programs for environments that have nothing else.
 
-LEADERLOCK_URL and LEADERLOCK_ELECTION say where. One that is done says "done", and nothing else.
+LEADERLOCK_URL and LEADERLOCK_ELECTION say where. One that is done says "done".
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class Job(NamedTuple):
 
 _ELECT = """
 from leaderlock import LeaderElector
-with LeaderElector.from_env().lead(timeout=30) as leadership:
+with LeaderElector.from_env().lead(timeout=60) as leadership:
     leadership.check()
 print("done")
 """
@@ -47,7 +47,7 @@ _CLI = """
 import subprocess
 program = 'test -n "$LEADERLOCK_TOKEN" && leaderlock who --json | grep -q "$LEADERLOCK_TOKEN"'
 words = ["leaderlock", "run", "--quiet", "--", "sh", "-c", program]
-subprocess.run(words, check=True, timeout=50)
+subprocess.run(words, check=True, timeout=90)
 print("done")
 """
 
@@ -57,7 +57,7 @@ from leaderlock import LeaderElector
 from leaderlock.telemetry import prometheus
 elector = LeaderElector.from_env()
 prometheus.instrument(elector)
-with elector.lead(timeout=30):
+with elector.lead(timeout=60):
     text = prometheus_client.generate_latest().decode()
     (line,) = [line for line in text.splitlines() if line.startswith("leaderlock_is_leader{")]
     assert line.endswith(" 1.0"), line
@@ -69,7 +69,7 @@ from leaderlock import LeaderElector
 from leaderlock.telemetry import opentelemetry
 elector = LeaderElector.from_env()
 opentelemetry.instrument(elector)
-with elector.lead(timeout=30):
+with elector.lead(timeout=60):
     pass
 print("done")
 """
@@ -77,7 +77,7 @@ print("done")
 _CHAOS = """
 import subprocess, sys
 words = [sys.executable, "-m", "leaderlock.testing.chaos", "--help"]
-done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=50)
+done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=90)
 assert "--backend" in done.stdout, done
 print("done")
 """

@@ -51,7 +51,7 @@ def _run(version: str, age: str, wheel: Path) -> str:
     there = packages(python)
     told = "redis", "kazoo", "python3-etcd3", "py-consul", "tenacity", "typer"
     print(f"matrix: {version} {age}:", *(f"{name} {there[name]}" for name in told), flush=True)
-    command = [str(python), "-m", "pytest", "-n", "3", "--dist", "worksteal"]
+    command = [str(python), "-m", "pytest", "-n", "6", "--dist", "worksteal"]
     if age == "oldest":  # typer's old versions use what click's new ones warn of
         command += ["-W", "ignore::DeprecationWarning"]
     done = subprocess.run(

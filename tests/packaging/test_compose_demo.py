@@ -6,10 +6,12 @@ import signal
 from contextlib import ExitStack
 from typing import Any
 
+import pytest
+
 from leaderlock.testing.servers.programs import Ports
 from leaderlock.testing.servers.redis import RedisServer
 from tests.elector.tools import eventually
-from tests.packaging.containers import Container, Image, run
+from tests.packaging.containers import PATIENCE, Container, Image, run
 from tests.servers.test_compose import compose_config
 
 
@@ -59,6 +61,7 @@ class Demo:
         return f"{done.returncode}: {done.stdout}"
 
 
+@pytest.mark.timeout(300)  # the image may have to be made first
 def test_four_servers_charge_everybody_once_though_their_leader_is_killed(
     billing_image: Image, own_redis: RedisServer
 ) -> None:
@@ -68,7 +71,7 @@ def test_four_servers_charge_everybody_once_though_their_leader_is_killed(
         demo = Demo(billing_image, own_redis.url, ports.take(), stack)
         assert demo.start("customers", "--subscriptions", "500").wait() == 0
         demo.start("payments")
-        eventually(lambda: demo.is_healthy("payments"), "the payment service is up")
+        eventually(lambda: demo.is_healthy("payments"), "the payment service is up", PATIENCE)
         servers = [f"server-{n}" for n in (1, 2, 3, 4)]
         for name in servers:
             demo.start(name)
@@ -77,14 +80,14 @@ def test_four_servers_charge_everybody_once_though_their_leader_is_killed(
             logs = {name: demo.containers[name].output for name in servers}
             return next((name for name in servers if '"charged"' in logs[name]), "")
 
-        eventually(leader, "somebody charges")
+        eventually(leader, "somebody charges", PATIENCE)
         killed = leader()
         demo.containers[killed].signal(signal.SIGKILL)
         servers.remove(killed)
         assert demo.audit().startswith("1: 200 are due"), "it is killed in the middle"
         assert demo.is_healthy(servers[0])
         done = "0: 200 are due: 200 charged once, 0 more often, 0 not at all; 0 others charged\n"
-        eventually(lambda: demo.audit() == done, "everybody is charged once", timeout=60)
+        eventually(lambda: demo.audit() == done, "everybody is charged once", PATIENCE)
         for name in servers:  # like `docker compose stop`
             demo.containers[name].signal(signal.SIGTERM)
         assert [demo.containers[name].wait() for name in servers] == [0, 0, 0]

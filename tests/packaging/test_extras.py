@@ -47,7 +47,6 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
                 **kept,
                 "PATH": programs,
                 "LEADERLOCK_URL": url,
-                "LEADERLOCK_TTL": "3",  # for so long a Redis that has just started elects nobody
                 "LEADERLOCK_ELECTION": f"extras-{uuid.uuid4().hex}",
             },
             stdout=subprocess.PIPE,
@@ -59,8 +58,9 @@ def start(request: pytest.FixtureRequest, tmp_path: Path) -> Start:
 
 
 def see_done(job: subprocess.Popen[str]) -> None:
-    said, _ = job.communicate(timeout=60)
-    assert (job.returncode, said) == (0, "done\n"), said
+    said, _ = job.communicate(timeout=100)
+    # A busy machine may have it say before that a request was late.
+    assert job.returncode == 0 and said.endswith("done\n"), said
 
 
 def names(extra: str) -> set[str]:
