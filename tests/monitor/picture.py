@@ -1,7 +1,7 @@
 """Draws docs/images/monitor.png:  python -m tests.monitor.picture [FILE] [--dark]
 
-Two minutes in the life of five elections, for real: hand-overs, an election that nobody leads, and a
-node that was given a store of its own.
+Two minutes in the life of five elections, for real: hand-overs, an election that nobody leads, and
+a node that was given a store of its own.
 """
 
 from __future__ import annotations
