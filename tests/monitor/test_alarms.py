@@ -405,6 +405,14 @@ def test_where_there_is_no_room_who_is_led_stays_and_the_others_are_counted() ->
     assert world.state.left_out == 2
 
 
+def test_where_elections_are_named_what_nodes_report_of_others_is_left_alone() -> None:
+    world = World(only_named=True)
+    world.state.elections.clear()
+    world.state.add("f", world.now, is_named=True)
+    Node(world, "a").report(("web-1", 1, world.now, world.now))
+    assert set(world.state.elections) == {"f"}
+
+
 def test_only_what_has_changed_is_told_again(world: World) -> None:
     world.state.add("f", world.now)
     before = world.state.as_json(world.now)["version"]
