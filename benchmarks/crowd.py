@@ -359,7 +359,10 @@ def main(
     json_: Annotated[bool, typer.Option("--json", help="The figures, and no table.")] = False,
 ) -> None:
     """Measure many candidates for one election."""
-    sizes = sorted({int(each) for each in candidates.split(",")})
+    try:
+        sizes = sorted({int(each) for each in candidates.split(",")})
+    except ValueError:
+        raise typer.BadParameter(f"--candidates {candidates}: write for example 10,100") from None
     # Who resigns contends again, and somebody has to be left when a process has been killed.
     if sizes[0] < 2 * processes:
         raise typer.BadParameter(f"{processes} processes take {2 * processes} candidates or more")

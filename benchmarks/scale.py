@@ -218,7 +218,7 @@ def _rest(store: Store, client: Client, seconds: float) -> Rest:
 
 
 def _loss(
-    kill: Callable[[], None], client: Client, electors: list[LeaderElector], diary: Diary
+    kill: Callable[[], object], client: Client, electors: list[LeaderElector], diary: Diary
 ) -> Loss:
     most, believing, seen = 0, 0, threading.Event()
     timing = client.timing

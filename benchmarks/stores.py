@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import tempfile
 import urllib.request
 from collections import Counter
@@ -32,12 +33,12 @@ class Store:
     Attributes:
         url: where it is.
         requests: what it has been asked so far, by kind, as it counts itself.
-        kill: end it without a word; None: it has no process.
+        kill: have it fall silent for good; None: that cannot be done to it.
     """
 
     url: str
     requests: Callable[[], Count] = dict
-    kill: Callable[[], None] | None = None
+    kill: Callable[[], object] | None = None
 
 
 @contextmanager
@@ -50,7 +51,11 @@ def open_store(backend: str) -> Iterator[Store]:
                 yield Store("memory://benchmark")
             case "sqlite":
                 folder = stack.enter_context(tempfile.TemporaryDirectory())
-                yield Store(f"sqlite://{folder}/elections.db")
+                file = f"{folder}/elections.db"
+                lock = sqlite3.connect(file, isolation_level=None, check_same_thread=False)
+                stack.callback(lock.close)
+                # It has no process. What lets nobody else write does to it what a death does.
+                yield Store(f"sqlite://{file}", kill=lambda: lock.execute("BEGIN IMMEDIATE"))
             case "redis":
                 started(redis := RedisServer(settings={"appendfsync": "everysec"}))
                 # No restart to sit out: that would be a whole lease before the first election.

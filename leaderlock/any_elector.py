@@ -51,7 +51,9 @@ class AnyElector(ABC, Generic[LeadershipT]):
         candidate_id: tells people who leads. Default: host, process and a random part. Need not
             be unique for safety.
         metadata: shown to everybody who asks who leads: JSON values, at most 4 KiB.
-        on_elected, on_lost, on_leader_change: callbacks, as in the methods of these names.
+        on_elected: a callback, as in the method of this name.
+        on_lost: likewise.
+        on_leader_change: likewise.
         healthy: asked with every heartbeat of a leader. When it returns False or raises, or has
             not returned True for `beat_timeout` seconds, the term is resigned (WORK_FAILED), so
             that a process that can renew but not work does not lead for ever.

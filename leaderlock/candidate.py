@@ -242,28 +242,28 @@ class Candidate(Generic[LeadershipT]):
 
     def lease(self, waiting_too: bool) -> Attempt | None:
         """The attempt that a heartbeat round has to renew."""
-        with self._lock:
-            waits = waiting_too and self.state is State.CAMPAIGNING and self._is_queued
-            return self._attempt if self._machine.holds_lease or waits else None
+        # Without the lock: whoever comes to hold a lease pokes the runtime only after that.
+        attempt, machine = self._attempt, self._machine
+        waits = waiting_too and self._is_queued and machine.state is State.CAMPAIGNING
+        return attempt if machine.holds_lease or waits else None
 
     def renewal_answered(
-        self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float | None
+        self, attempt_id: str, outcome: Renewal, sent_at: float, ttl: float
     ) -> None:
-        machine, granted = self._machine, self._ttl(ttl)
         with self._lock:
-            now, was_due = self._clock.now(), machine.deadline
-            self.outages.end(now)
+            machine, was_valid = self._machine, self._machine.valid_until
+            self.outages.end(now := self._clock.now())
             if outcome is not Renewal.RENEWED:
                 events = self._publish(machine.refused(attempt_id, outcome.loss, now))
-            elif lost := machine.renewed(attempt_id, sent_at=sent_at, ttl=granted, now=now):
+            elif lost := machine.renewed(attempt_id, sent_at=sent_at, ttl=ttl, now=now):
                 events = self._publish(lost)
             else:
                 # As nearly always, and thousands of times in a round: nothing to be waited for.
                 self.terms.extend(machine.valid_until)
                 if Listener.of_renewals:
                     self.callbacks.tell_renewed(self.terms.leadership)
-                if self._runtime and machine.deadline < was_due:  # the store has shortened it
-                    self._runtime.poke(self, machine.deadline)
+                if machine.valid_until < was_valid and self._runtime:  # the store has shortened it
+                    self._runtime.poke(self, machine.valid_until)
                 return
         self._log(events)
 
@@ -501,8 +501,8 @@ class Candidate(Generic[LeadershipT]):
     def _follow(self, state: State, attempt_id: str) -> None:
         if state is State.CAMPAIGNING:
             wake = partial(self._wake, attempt_id)
+            self._is_queued = False  # before there is the attempt: `lease` takes no lock
             self._attempt = Attempt(self.election, attempt_id, self._payload, wake)
-            self._is_queued = False
             self.outages.expect(self._clock.now(), self._hold_off)
             self._schedule(self._hold_off)
             self._hold_off = 0.0

@@ -372,6 +372,12 @@ def _close_all() -> None:
         finish(min(time.monotonic() + client.timing.stop_timeout, end))
 
 
+def close_all_first_at_exit() -> None:
+    """Hand over before what was registered with atexit until now: an exporter of telemetry."""
+    atexit.unregister(_close_all)
+    atexit.register(_close_all)
+
+
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_after_fork_in_child)
-atexit.register(_close_all)
+close_all_first_at_exit()

@@ -218,10 +218,9 @@ class LeaderOnly(Guard[None]):
     `leadership.check()` between steps. A coroutine is cancelled then, and LeadershipLost comes out
     of the call.
 
-    Args:
-        otherwise: what a call does on a candidate that does not lead: "skip" returns `default`,
-            "raise" raises NotLeader, "wait" waits until it is elected.
-        default: what "skip" returns.
+    `otherwise` is what a call does on a candidate that does not lead: "skip" (the default) returns
+    `default` (None, unless it is given), "raise" raises NotLeader, "wait" waits until it is
+    elected.
 
     Raises:
         ConfigurationError: the function is a generator: calling one only makes an object, which
@@ -340,8 +339,11 @@ def leader_only(
     has said who leads, for at most two request timeouts. See `LeaderOnly` for what a call does.
 
     Args:
-        store, election, settings: as for `LeaderElector`.
-        otherwise, default: as for `LeaderOnly`.
+        store: as for `LeaderElector`.
+        election: as for `LeaderElector`.
+        otherwise: as for `LeaderOnly`.
+        default: as for `LeaderOnly`.
+        settings: as for `LeaderElector`.
 
     Raises:
         ConfigurationError: a value that cannot be used, or a generator function.

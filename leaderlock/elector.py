@@ -22,7 +22,7 @@ class LeaderElector(AnyElector[Leadership]):
     """One candidate of one election.
 
     At any instant at most one elector of an election answers True to `is_leader`, as long as
-    clocks do not differ in RATE by more than the margin (see docs/guarantees.md). That says
+    clocks do not differ in RATE by more than the margin (P2 of the guarantees). That says
     nothing about what a program does after asking: a resource that must never be written by a
     deposed leader has to check `leadership.token`. For the arguments see `AnyElector`.
     """
@@ -66,7 +66,7 @@ class LeaderElector(AnyElector[Leadership]):
     def wait_elected(self, timeout: float | None = None) -> bool:
         """Wait until this candidate leads. False: not within `timeout` seconds, or stopped.
 
-        On an elector that is not a candidate: wait until anybody leads.
+        Without a `timeout`: for ever. On an elector that is not a candidate: until anybody leads.
 
         Raises:
             BackendRefused: the store refuses this candidate, for example its credentials.

@@ -160,7 +160,11 @@ class Leadership(AnyLeadership):
     __slots__ = ()
 
     def wait_lost(self, timeout: float | None = None) -> bool:
-        """Block until the term is over, or for `timeout` seconds. Returns whether it is over."""
+        """Block until the term is over, or for `timeout` seconds (default: for ever).
+
+        Returns:
+            Whether it is over.
+        """
         bound, lost = wait_time(timeout), threading.Event()  # made here: most terms have no waiter
         stop = self._on_end(lost.set)
         try:

@@ -12,7 +12,7 @@ import math
 import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NoReturn
 
 from leaderlock.backends.base import Reading
 from leaderlock.backoff import Backoff
@@ -53,14 +53,22 @@ def decode_reading(reading: Reading) -> LeaderInfo | None:
     if reading.payload is None:
         return None
     try:
-        fields = json.loads(reading.payload)
+        fields = json.loads(reading.payload, parse_constant=_refuse)
+        candidate_id, metadata = fields["id"], fields["meta"]
+        if not isinstance(candidate_id, str) or not isinstance(metadata, dict):
+            raise TypeError(f"no name, or no metadata: {candidate_id!r:.40}, {metadata!r:.40}")
+        candidate_id.encode()  # raises for half a character, which cannot be printed
         token = FencingToken(fields["epoch"], reading.token, reading.source)
-        return LeaderInfo(fields["id"], token, fields["meta"])
-    except (ValueError, LookupError, TypeError) as error:
+        return LeaderInfo(candidate_id, token, metadata)
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise BackendRefused(
             f"the store shows a leader that leaderlock cannot read ({error!r}): does something "
             "else write there, or a newer version?"
         ) from error
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(f"{constant} is not JSON")
 
 
 Sink = Callable[[LeaderInfo | None], object]

@@ -26,7 +26,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from leaderlock.backends.base import Backend
+from leaderlock.backends.base import Attempt, Backend
 from leaderlock.backoff import Backoff
 from leaderlock.clock import Clock
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -53,6 +53,7 @@ _LONGEST_RETRY = 0.5
 _WATCHDOG_PERIOD = 1.0
 _CROWD = 500  # candidates that may ask a silent store, each at its own pace
 _OLD_ENTRIES = 64  # of the watchdog, beside as many as there are candidates
+_TOGETHER = 0.1  # deadlines within that are first looked at together
 
 
 class Runtime:
@@ -238,36 +239,38 @@ class Runtime:
             self._has_news = False
             members = list(self._members)
         waiting_too = self.backend.capabilities.renews_waiting
-        leases = {
-            attempt.attempt_id: (candidate, attempt)
-            for candidate in members
-            if (attempt := candidate.lease(waiting_too)) is not None
-        }
-        if not leases:
+        holders: dict[str, Candidate[Any]] = {}
+        attempts: list[Attempt] = []
+        for candidate in members:
+            if (attempt := candidate.lease(waiting_too)) is not None:
+                holders[attempt.attempt_id] = candidate
+                attempts.append(attempt)
+        if not holders:
             return False
-        for candidate, _ in leases.values():
+        for candidate in holders.values():
             candidate.look_after_progress()
         sent_at = self.clock.now()
         try:
-            answer = self.ask("renew", self.backend.renew, [a for _, a in leases.values()])
+            answer = self.ask("renew", self.backend.renew, attempts)
         except (BackendUnavailable, BackendRefused) as error:
-            self._tell_heartbeat(len(leases), sent_at, error)
-            for candidate, _ in leases.values():
+            self._tell_heartbeat(len(holders), sent_at, error)
+            for candidate in holders.values():
                 candidate.renewal_failed(error)
             raise
         failure: BackendUnavailable | None = None
-        if unanswered := leases.keys() - answer.outcomes.keys():
-            told = f"no answer for {len(unanswered)} of {len(leases)} renewals"
+        if unanswered := holders.keys() - answer.outcomes.keys():
+            told = f"no answer for {len(unanswered)} of {len(holders)} renewals"
             failure = BackendUnavailable(told)
-        self._tell_heartbeat(len(leases), sent_at, failure)
+        self._tell_heartbeat(len(holders), sent_at, failure)
         proved_at = sent_at if answer.sent_at is None else answer.sent_at
-        for attempt_id, (candidate, _) in leases.items():
-            outcome = answer.outcomes.get(attempt_id)
-            if outcome is not None:
-                candidate.renewal_answered(attempt_id, outcome, proved_at, answer.ttl)
+        ttl = self.timing.ttl if answer.ttl is None else answer.ttl
+        outcomes = answer.outcomes
+        for attempt_id, candidate in holders.items():
+            if (outcome := outcomes.get(attempt_id)) is not None:
+                candidate.renewal_answered(attempt_id, outcome, proved_at, ttl)
         if failure is not None:
             for attempt_id in unanswered:
-                leases[attempt_id][0].renewal_failed(failure)
+                holders[attempt_id].renewal_failed(failure)
             raise failure
         return True
 
@@ -303,8 +306,13 @@ class Runtime:
     def _watch(self, candidate: Candidate[Any], deadline: float) -> None:
         """Have the watchdog look at a candidate by then, if not before. The lock is held."""
         if deadline < self._members.get(candidate, -FOREVER):  # one that has left has no deadline
-            self._members[candidate] = deadline
-            heapq.heappush(self._due, (deadline, next(self._order), candidate))
+            look = deadline
+            # A little before it, with all others that are due about then: mostly a renewal has
+            # moved it on, and thousands of looks are one wake of the watchdog.
+            if deadline - self.clock.now() > _TOGETHER:
+                look -= look % _TOGETHER
+            self._members[candidate] = look
+            heapq.heappush(self._due, (look, next(self._order), candidate))
             # What comes and goes under long leases must not be kept until those would have ended.
             if len(self._due) > 2 * len(self._members) + _OLD_ENTRIES:
                 self._due = [entry for entry in self._due if self._is_watched(entry)]

@@ -13,6 +13,8 @@ from leaderlock.workers import Lane, Workers
 
 log = logging.getLogger("leaderlock")
 
+_MOST_WAITING = 100_000
+
 
 class Listener:
     """A function of the user's, and the kinds of events that it is called with.
@@ -67,11 +69,14 @@ class Stream:
     """Tells what all electors of a client tell, in order, one thing at a time.
 
     On a lane of its own, so that who listens here holds up no callback of an elector. What a
-    listener raises is logged.
+    listener raises is logged. One that hangs for ever must not take all memory: of the events that
+    come with each heartbeat, at most 100,000 wait.
     """
 
     def __init__(self) -> None:
         self._listeners: list[Listener] = []
+        self._is_dropping = False
+        self._workers: Workers | None = None
         self._lane: Lane | None = None  # while the client has a session, and after it
 
     def add(self, listener: Listener) -> None:
@@ -80,7 +85,7 @@ class Stream:
 
     def open(self, workers: Workers) -> None:
         """Tell it on these threads."""
-        self._lane = Lane(workers)
+        self._workers, self._lane = workers, Lane(workers)
 
     def close(self) -> None:
         """In a forked child: the threads are not there."""
@@ -92,9 +97,21 @@ class Stream:
 
     def emit(self, event: Event) -> None:
         """Queue an event for the listeners."""
-        if self._lane is not None and self.wants(type(event)):
+        if self._lane is None or not self.wants(type(event)):
+            return
+        if not event.frequent:
             self._lane.submit(partial(self._tell, event))
+        elif self._lane.waiting < _MOST_WAITING:
+            self._is_dropping = False
+            self._lane.submit(partial(self._tell, event))
+        elif not self._is_dropping and self._workers is not None:
+            self._is_dropping = True
+            self._workers.submit(_log_dropped)  # not here: the caller may hold a lock
 
     def _tell(self, event: Event) -> None:
         for listener in list(self._listeners):
             guarded(listener)(event)
+
+
+def _log_dropped() -> None:
+    log.warning("leaderlock.events_dropped waiting=%s", _MOST_WAITING)

@@ -25,19 +25,22 @@ from examples.billing.settings import Mode, Settings
 from leaderlock import BackendRefused, BackendUnavailable, ConfigurationError, LeaderElector, Timing
 
 HELP = """
-Four servers elect a leader, and the leader charges the customers whose subscription ends today.
+Four servers elect a leader, and the leader charges the customers whose
+subscription ends today.
 
-While it does, the leader is killed; the next one is paused for longer than its lease and wakes up
-late; the third resigns. In the end every customer who was due must have been charged exactly once.
+While it does, the leader is killed; the next one is paused for longer than
+its lease and wakes up late; the third resigns. In the end every customer
+who was due must have been charged exactly once.
 
-One sees who leads with which token, the progress, what is done to the leaders, and a report with
-the terms, the fail-over times and the charges that the payment service refused.
+One sees who leads with which token, the progress, what is done to the
+leaders, and a report with the terms, the fail-over times and the charges
+that the payment service refused.
 
 \b
 Examples:
-  python -m examples.billing                  # everything in place: charged exactly once
-  python -m examples.billing --no-fence       # the leader that wakes up late charges twice
-  python -m examples.billing --no-election    # everybody charges everybody
+  python -m examples.billing                # charged exactly once
+  python -m examples.billing --no-fence     # who wakes up late charges twice
+  python -m examples.billing --no-election  # everybody charges everybody
   python -m examples.billing --url etcd://127.0.0.1:2379 --ttl 3
   python -m examples.billing --json | jq .customers
 """

@@ -21,7 +21,6 @@ from rich import box
 from rich.console import Console
 from rich.table import Table
 
-from examples.billing.processes import ROOT
 from leaderlock.testing.servers.consul import ConsulServer
 from leaderlock.testing.servers.etcd import EtcdServer
 from leaderlock.testing.servers.process import Server
@@ -82,7 +81,6 @@ def run(store: str, ttl: float, subscriptions: int) -> Row:
         command = [sys.executable, "-m", "examples.billing", "--json", "--ttl", str(ttl)]
         demo = subprocess.run(
             [*command, "--subscriptions", str(subscriptions)],
-            cwd=ROOT,
             env=environment,
             capture_output=True,
             text=True,
@@ -110,8 +108,9 @@ def main(
 ) -> None:
     """Run the billing demo on every store, and compare.
 
-    On each one a leader is killed, one is paused past its lease, one resigns. The exit status is 0
-    only if on every store every customer who was due was charged exactly once.
+    On each one a leader is killed, one is paused past its lease, one resigns. The
+    exit status is 0 only if on every store every customer who was due was
+    charged exactly once.
     """
     names = store or list(STORES)
     if unknown := set(names) - set(STORES):

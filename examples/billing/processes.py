@@ -16,7 +16,6 @@ from typing import Self
 
 from examples.billing.events import Event, Kind, now
 
-ROOT = Path(__file__).resolve().parents[2]  # where `examples` and `leaderlock` are imported from
 GRACE = 3.0  # seconds for all processes together to end when asked to; then they are killed
 TAIL = 15  # lines of a crashed child's stderr
 
@@ -132,8 +131,7 @@ class Processes:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
         self._children: dict[str, Child] = {}
         self._folder = folder
-        path = os.pathsep.join(filter(None, [str(ROOT), os.environ.get("PYTHONPATH")]))
-        self._environment = {**environment, "PYTHONPATH": path}
+        self._environment = environment
 
     def __enter__(self) -> Self:
         return self

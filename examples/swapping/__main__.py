@@ -6,7 +6,8 @@ import sys
 import tempfile
 from pathlib import Path
 
-from examples.swapping.move import move
+from examples.swapping.move import Stuck, move
+from leaderlock import LeaderLockError, connect
 
 
 def main() -> int:
@@ -14,8 +15,18 @@ def main() -> int:
     if len(sys.argv) != 3:
         print("which stores? python -m examples.swapping redis://... etcd://...", file=sys.stderr)
         return 2
-    with tempfile.TemporaryDirectory() as folder:
-        report = move(sys.argv[1], sys.argv[2], Path(folder) / "ledger.db", print)
+    try:
+        for url in sys.argv[1:]:
+            with connect(url) as client:
+                client.elector("swapping").leader()
+        with tempfile.TemporaryDirectory() as folder:
+            report = move(sys.argv[1], sys.argv[2], Path(folder) / "ledger.db", print)
+    except LeaderLockError as error:
+        print(f"a store cannot be used: {error}", file=sys.stderr)
+        return 2
+    except Stuck as error:
+        print(f"the move got stuck: {error}", file=sys.stderr)
+        return 1
     print(f"\n{report.old} entries under epoch 1, then {report.new} under epoch 2;")
     print(f"{report.stale} of them under a lower token than one before.")
     for fenced in report.fenced:

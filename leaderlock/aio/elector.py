@@ -143,7 +143,7 @@ class LeaderElector(AnyElector[Leadership]):
     async def wait_elected(self, timeout: float | None = None) -> bool:
         """Wait until this candidate leads. False: not within `timeout` seconds, or stopped.
 
-        On an elector that is not a candidate: wait until anybody leads.
+        Without a `timeout`: for ever. On an elector that is not a candidate: until anybody leads.
 
         Raises:
             BackendRefused: the store refuses this candidate, for example its credentials.

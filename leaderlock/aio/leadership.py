@@ -16,10 +16,13 @@ class Leadership(AnyLeadership):
     __slots__ = ()
 
     async def wait_lost(self, timeout: float | None = None) -> bool:
-        """Wait until the term is over, or for `timeout` seconds. Returns whether it is over.
+        """Wait until the term is over, or for `timeout` seconds (default: for ever).
 
         Inside the body of `lead()`, or of `run(work)`, it never returns True: the body is
         cancelled then.
+
+        Returns:
+            Whether it is over.
         """
         bound = wait_time(timeout)
         told = asyncio.Event()

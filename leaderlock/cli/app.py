@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import logging
 import signal
 import sys
@@ -81,6 +82,9 @@ def leaderlock_(
 def main(words: list[str] | None = None) -> int:
     """Run one command. Returns the exit code."""
     command = typer.main.get_command(app)
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # names of candidates are of no locale
+            stream.reconfigure(errors="backslashreplace")
     try:
         code = command.main(words, prog_name="leaderlock", standalone_mode=False)
     except _UsageError as error:
@@ -89,6 +93,9 @@ def main(words: list[str] | None = None) -> int:
     except (typer.Abort, KeyboardInterrupt):
         print(file=sys.stderr)
         return exits.SIGNAL + 2
+    except OSError as error:
+        exits.say(f"input or output has failed: {error.strerror or error}")
+        return exits.IO_FAILED
     except SystemExit as ended:
         # `leaderlock list | head`: so end click and rich when the reader has gone, and 1 is an
         # answer of ours ("nobody leads").

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from leaderlock.cli.output import Json, print_json
 from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url
 from leaderlock.client import Client
 from leaderlock.clock import BOOT_CLOCK
-from leaderlock.errors import ConfigurationError, LeaderLockError
+from leaderlock.errors import BackendRefused, ConfigurationError, LeaderLockError
 
 HELP = """
 Examine a store: is it reached, does it know us, and what of its settings endangers elections?
@@ -76,6 +77,8 @@ def _examine(client: Client, *, elect: bool) -> Iterator[Finding]:
         yield from admin_of(client.runtime().backend).examine()
     except ConfigurationError as error:
         yield Finding(Grade.NOTE, str(error))
+    except BackendRefused as error:  # elections need fewer rights
+        yield Finding(Grade.NOTE, f"settings unknown: {exits.sentence(error)}")
     except LeaderLockError as error:
         yield Finding(Grade.BAD, exits.sentence(error))
     if elect:
@@ -128,5 +131,10 @@ def _judge_timing(client: Client) -> Iterator[Finding]:
 
 def _show(finding: Finding) -> None:
     word, colour = _MARKS[finding.grade]
-    mark = f"\x1b[{colour}m{word:4}\x1b[0m" if sys.stdout.isatty() else f"{word:4}"
-    print(f"{mark}  {finding.text}", flush=True)
+    mark = f"\x1b[{colour}m{word:4}\x1b[0m" if _is_coloured() else f"{word:4}"
+    print(f"{mark}  {exits.printable(finding.text)}", flush=True)
+
+
+def _is_coloured() -> bool:
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb"
+    return not plain and sys.stdout is not None and sys.stdout.isatty()

@@ -28,7 +28,7 @@ End the term of the present leader, and let the next candidate in.
 
 The leader is not asked. It learns of it with its next heartbeat, and until then two may believe to
 lead: only a resource that checks tokens is safe. It contends again afterwards. To have a leader
-hand over in good order, stop it: SIGTERM to `leaderlock run`, elector.resign() in a program.
+hand over in good order, tell it: `leaderlock run --resign-on USR1`, elector.resign() in a program.
 
 \b
 Examples:
@@ -64,20 +64,21 @@ def evict(
             exits.say(f"{name!r} is led under another token, {info.token}")
             raise typer.Exit(exits.NO)
         if not yes:
-            _ask(f"{info.candidate_id} leads {name!r} under token {info.token}.")
+            leader_id = exits.printable(info.candidate_id)
+            _ask(f"{leader_id} leads {name!r} under token {info.token}.")
         done = admin.evict(name, leader)
     if as_json:
         row = {"election": name, "candidate": info.candidate_id, "token": str(info.token)}
         print_json({**row, "evicted": done})
     elif done:
-        print(f"evicted {info.candidate_id} from {name!r}")
+        print(f"evicted {exits.printable(info.candidate_id)} from {name!r}")
     else:
         exits.say("the term was over already")
     raise typer.Exit(0 if done else exits.NO)
 
 
 def _ask(what: str) -> None:
-    if not sys.stdin.isatty():
+    if sys.stdin is None or not sys.stdin.isatty():
         raise ConfigurationError(f"{what} Nothing is done without --yes where nobody can be asked")
     typer.echo(
         f"{what}\nIts term ends, and the next candidate is let in at once. It learns of that with "

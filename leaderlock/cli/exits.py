@@ -23,6 +23,8 @@ USAGE = 2
 """Wrong usage or configuration. Nothing was asked of the store."""
 UNAVAILABLE = 69
 """The store did not answer (EX_UNAVAILABLE)."""
+IO_FAILED = 74
+"""The output could not be written, for instance because the disk is full (EX_IOERR)."""
 TIMEOUT = 75
 """Not elected within --timeout (EX_TEMPFAIL)."""
 REFUSED = 77
@@ -46,6 +48,8 @@ Exit status:
 
   69  the store did not answer
 
+  74  the output could not be written
+
   77  the store refuses: wrong login, missing rights
 """
 
@@ -53,7 +57,12 @@ Exit status:
 def say(text: str) -> None:
     """One line for people, on stderr."""
     with suppress(OSError):  # nobody listens any more: no reason to do less
-        print(f"leaderlock: {text}", file=sys.stderr, flush=True)
+        print(f"leaderlock: {printable(text)}", file=sys.stderr, flush=True)
+
+
+def printable(text: str) -> str:
+    """On one line, without what a terminal would take for orders: candidates name themselves."""
+    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
 
 
 def say_what_is_logged(level: int, *only: str) -> None:

@@ -16,8 +16,9 @@ import typer
 
 from leaderlock.backends.admin import Admin, Standing, admin_of
 from leaderlock.backends.base import Reading
+from leaderlock.backends.layout import is_shortened
 from leaderlock.cli import exits
-from leaderlock.cli.output import Json, leader_row, moment, print_json, print_rows
+from leaderlock.cli.output import Json, leader_row, moment, print_json, print_line, print_rows
 from leaderlock.cli.store import (
     ConfigFile,
     ElectionArgument,
@@ -27,7 +28,7 @@ from leaderlock.cli.store import (
     require_election,
 )
 from leaderlock.client import Client
-from leaderlock.errors import ConfigurationError
+from leaderlock.errors import BackendRefused, ConfigurationError
 from leaderlock.observer import LeaderInfo, decode_reading
 
 _LOOK_AT_READER = 1.0
@@ -132,7 +133,7 @@ def watch(
 
 def _require_reader() -> None:
     """`leaderlock watch | head` ends with its reader, and not with the next change after that."""
-    if not hasattr(select, "poll"):  # Windows
+    if sys.stdout is None or not hasattr(select, "poll"):  # Windows
         return
     poll = select.poll()
     poll.register(sys.stdout, 0)
@@ -153,8 +154,8 @@ def _print_change(name: str, info: LeaderInfo | None, *, as_json: bool) -> None:
     if as_json:
         print_json({key: row[key] for key in row if key != "since"}, indent=None)
     else:
-        leader = f"{info.candidate_id}\t{info.token}" if info else "nobody leads"
-        print(f"{row['at']}\t{name}\t{leader}", flush=True)
+        leader = (info.candidate_id, str(info.token)) if info else ("nobody leads",)
+        print_line(row["at"], name, *leader)
 
 
 def list_(
@@ -165,11 +166,24 @@ def list_(
 ) -> None:
     with exits.plainly(), Place(url, config, namespace).client() as client:
         admin = admin_of(client.runtime().backend)
-        rows = [_listed(client, name) for name in admin.elections()]
+        rows, code = [], 0
+        for name in admin.elections():
+            try:
+                row = _listed(client, name)
+            except (BackendRefused, ConfigurationError) as error:
+                # Of what is not ours: no reason to hide the others.
+                exits.say(f"{name!r:.60}: {exits.sentence(error)}")
+                code = exits.REFUSED
+                continue
+            if row["candidate"] is None and is_shortened(name):
+                exits.say(f"{name!r}: the store has a part of this name; `who` takes the whole one")
+            else:
+                rows.append(row)
     if as_json:
         print_json(rows)
     else:
         print_rows(rows, ("election", "candidate", "token", "metadata"))
+    raise typer.Exit(code)
 
 
 def _listed(client: Client, name: str) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from leaderlock.cli import exits
 from leaderlock.observer import LeaderInfo
 
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
@@ -18,15 +19,15 @@ Row = Mapping[str, Any]
 
 
 def print_json(value: object, *, indent: int | None = 2) -> None:
-    """One JSON document, or with indent=None one line of it."""
-    print(json.dumps(value, indent=indent, ensure_ascii=False), flush=True)
+    """One JSON document, or with indent=None one line of it. ASCII: no locale spoils it."""
+    print(json.dumps(value, indent=indent), flush=True)
 
 
 def print_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
     """A table in a terminal; otherwise a line for each row, with tabs between the columns."""
-    if not sys.stdout.isatty():
+    if sys.stdout is None or not sys.stdout.isatty():
         for row in rows:
-            print("\t".join(_cell(row.get(column)) for column in columns), flush=True)
+            print_line(*(row.get(column) for column in columns))
         return
     from rich.console import Console  # takes long, and most of what is printed is no table
     from rich.table import Table
@@ -38,6 +39,11 @@ def print_rows(rows: Sequence[Row], columns: Sequence[str]) -> None:
     for row in rows:
         table.add_row(*(Text(_cell(row.get(column)) or "-") for column in columns))
     Console().print(table)
+
+
+def print_line(*values: object) -> None:
+    """One line, with tabs between the values."""
+    print("\t".join(map(_cell, values)), flush=True)
 
 
 def leader_row(info: LeaderInfo | None, since: float | None = None) -> dict[str, Any]:
@@ -58,8 +64,8 @@ def moment(seconds: float | None = None) -> str:
 
 
 def _cell(value: object) -> str:
-    """On one line, and without what a terminal would take for orders."""
     if value is None:
         return ""
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-    return "".join(letter if letter.isprintable() else "\ufffd" for letter in text)
+    return exits.printable(
+        value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    )

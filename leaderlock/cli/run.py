@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import logging
 import os
 import shutil
+import signal
 from typing import Annotated
 
 import typer
@@ -36,7 +38,8 @@ Examples:
   leaderlock run -c leaderlock.toml --restart -- gunicorn app:app
   leaderlock run -c leaderlock.toml --timeout 2 -- ./nightly.sh
 
-SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command.
+SIGTERM, SIGINT, SIGHUP, SIGQUIT, SIGUSR1 and SIGUSR2 are passed on to the command, but for the one
+of --resign-on.
 """
 
 EPILOG = """
@@ -58,6 +61,14 @@ Exit status:
 """
 
 _SHARE = 4
+
+
+class ResignOn(enum.Enum):
+    """Signals that mean nothing else to `leaderlock run`."""
+
+    HUP = "HUP"
+    USR1 = "USR1"
+    USR2 = "USR2"
 
 
 def run(
@@ -104,8 +115,21 @@ def run(
     ] = False,
     restart: Annotated[
         bool,
-        typer.Option("--restart", help="Contend again also when the command ends by itself."),
+        typer.Option(
+            "--restart",
+            help="Contend again also when the command ends by itself; after a pause of up to 4 "
+            "seconds, if it has run for less than 10.",
+        ),
     ] = False,
+    resign_on: Annotated[
+        ResignOn | None,
+        typer.Option(
+            case_sensitive=False,
+            show_default=False,
+            help="At this signal the command gets SIGTERM, and when it has ended the term is "
+            "handed over and this node contends again.",
+        ),
+    ] = None,
     monitor: Annotated[
         str | None,
         typer.Option(
@@ -149,6 +173,7 @@ def run(
             grace=grace,
             timeout=timeout,
             restart=restart,
+            resign_on=None if resign_on is None else getattr(signal, f"SIG{resign_on.value}"),
             exit_on_loss=exit_on_loss,
             quiet=quiet,
         )

@@ -13,6 +13,7 @@ import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from errno import ENOENT
 from types import FrameType
 from typing import Self
 
+from leaderlock.backoff import Backoff
 from leaderlock.cli import exits
 from leaderlock.cli.supervised import Supervised
 from leaderlock.cli.supervisor import now
@@ -29,11 +31,17 @@ from leaderlock.leadership import Leadership
 from leaderlock.machine import LossReason
 from leaderlock.observer import LeaderInfo
 from leaderlock.telemetry.events import Event, StoreFailing, StoreRecovered
+from leaderlock.timing import wait_time
 
 _STOPPING = {signal.SIGTERM, signal.SIGINT}  # the command that gets one is the last
 # At the terminal, or by its hanging up: the command gets them without our help.
 _TYPED = {signal.SIGINT, signal.SIGQUIT, signal.SIGHUP}
+_FOR_COMMANDS = (signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2)  # where there is none: nothing
 _LONGEST_WAIT = 0.5
+_STOP_AGAIN = 0.1
+# A command that ends sooner is not restarted at once.
+_LONG_RUN = 10.0
+_LONGEST_REST = 4.0
 # Somebody else may lead by now: there is no time for a command to end by itself.
 _AT_ONCE = (LossReason.TAKEN, LossReason.SESSION_LOST)
 
@@ -47,6 +55,7 @@ class Wish:
         grace: seconds between SIGTERM and SIGKILL.
         timeout: seconds to wait for the first term; None: for ever.
         restart: contend again also when the command has ended by itself.
+        resign_on: the signal that has the command end, and this node contend again.
         exit_on_loss: do not contend again when the term was lost.
         quiet: say nothing but errors.
     """
@@ -55,6 +64,7 @@ class Wish:
     grace: float
     timeout: float | None = None
     restart: bool = False
+    resign_on: int | None = None
     exit_on_loss: bool = False
     quiet: bool = False
 
@@ -70,6 +80,11 @@ class Runner:
         self._error: LeaderLockError | None = None
         self._has_led = False
         self._is_last = False  # after the present command, none is started
+        self._is_resigning = False  # the present command has been told to end, to hand over
+        self._rest = 0.0  # seconds before this node contends again
+        self._backoff = Backoff(_LONGEST_REST)
+        self._decided = threading.Event()  # this node will contend no more
+        self._over = threading.Event()
         self._failing: dict[str, Exception] = {}
         self._lock = threading.Lock()  # no signal is lost between the wait and the command
         self._command: Supervised | None = None
@@ -85,15 +100,19 @@ class Runner:
         Raises:
             LeaderLockError: the store refuses, or has lost data; or there was no term in time.
         """
-        timer = threading.Timer(self._wish.timeout or 0.0, self._on_timeout)
+        timeout = wait_time(self._wish.timeout)
+        timer = threading.Timer(timeout or 0.0, self._on_timeout)
         timer.daemon = True
         with self._ring, self._bell, _Signals(self._on_signal):
-            if self._wish.timeout is not None:
+            if timeout is not None:
                 timer.start()
             try:
-                self._elector.run(self._work)
+                while not self._decided.wait(self._rest):
+                    self._rest = 0.0
+                    self._elector.run(self._work)
             finally:
                 timer.cancel()
+                self._over.set()
         if self._error is not None:
             raise self._error
         return self._status or 0
@@ -104,15 +123,20 @@ class Runner:
         self._say(f"leads {self._elector.election!r} under token {leadership.token}")
         environment = {**os.environ, **self._facts, "LEADERLOCK_TOKEN": str(leadership.token)}
         with self._lock:
-            if self._status is not None or self._error is not None or not leadership.is_valid:
+            if self._decided.is_set() or not leadership.is_valid:
                 return
-            self._has_led = True
-            self._command = command = Supervised(environment)
+            self._has_led, self._is_resigning = True, False
+            try:
+                self._command = command = Supervised(environment)
+            except OSError as error:
+                self._finish(self._not_started(error.errno or 0, error.strerror or str(error)))
+                return
+        began = time.monotonic()
         with command:
             code = self._follow(leadership, command)
             with self._lock:
                 self._command = None
-        self._conclude(leadership, code)
+        self._conclude(leadership, code, time.monotonic() - began)
 
     def _follow(self, leadership: Leadership, command: Supervised) -> int | None:
         """The exit code of the command; None: the term was over before it could be started."""
@@ -147,21 +171,34 @@ class Runner:
         exits.say(f"cannot run {self._wish.words[0]!r}: {text}")
         return exits.NOT_FOUND if number == ENOENT else exits.CANNOT_RUN
 
-    def _conclude(self, leadership: Leadership, code: int | None) -> None:
-        """Decide whether to contend again."""
+    def _conclude(self, leadership: Leadership, code: int | None, took: float) -> None:
+        """Decide whether to contend again, after the seconds that the command took."""
         if (lost := not leadership.is_valid) and code is not None:
             self._say(f"the command has been ended with {code}")
         if lost and self._wish.exit_on_loss and not self._is_last:
             self._finish(exits.LOST)
-        elif self._is_last or not (lost or self._wish.restart):
+        elif self._is_last or not (lost or self._is_resigning or self._wish.restart):
             self._finish(code or 0)
         elif not lost:
             self._say(f"the command has ended with {code}; contending again")
+            if took >= _LONG_RUN:
+                self._backoff.reset()
+            elif not self._is_resigning:  # others may have more luck with it
+                self._rest = self._backoff.pause()
+                self._elector.stop()
 
     def _finish(self, status: int) -> None:
         if self._status is None:
             self._status = status
+        self._decided.set()
         self._elector.stop()
+
+    def _contend_no_more(self) -> None:
+        """A stop just before the elector starts would be lost: so again, until it is heard."""
+        self._decided.set()
+        while not self._over.is_set():
+            self._elector.stop()
+            self._over.wait(_STOP_AGAIN)
 
     # On other threads
 
@@ -174,24 +211,27 @@ class Runner:
                 else:
                     if number in _STOPPING:
                         self._is_last = True
+                    if number == self._wish.resign_on:
+                        self._is_resigning, number = True, signal.SIGTERM
                     command.send(number)
                 return
-            if number in (signal.SIGCONT, signal.SIGUSR1, signal.SIGUSR2):
+            if number in (*_FOR_COMMANDS, self._wish.resign_on):
                 return
-            if self._status is not None:  # whoever will not wait: nothing of the command is left
+            if self._decided.is_set():  # whoever will not wait: nothing of the command is left
                 os._exit(exits.SIGNAL + number)
             self._status = exits.SIGNAL + number
-        threading.Thread(target=self._elector.stop, daemon=True).start()
+        threading.Thread(target=self._contend_no_more, daemon=True).start()
 
     def _on_timeout(self) -> None:
         with self._lock:
-            if self._has_led or self._status is not None:
+            if self._has_led or self._decided.is_set():
                 return
             text = f"not elected in {self._elector.election!r} within {self._wish.timeout:g} s"
             self._error = CampaignTimeout(text)
             for failure in self._failing.values():
                 self._error = BackendUnavailable(f"{text}: {exits.sentence(failure)}")
-        self._elector.stop()
+            self._decided.set()
+        self._contend_no_more()
 
     def _on_lost(self, leadership: Leadership, reason: LossReason) -> None:
         if reason not in (LossReason.RESIGNED, LossReason.STOPPED):

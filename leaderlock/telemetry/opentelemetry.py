@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
 from leaderlock import __version__
+from leaderlock.client import close_all_first_at_exit
 from leaderlock.errors import MissingDependency
 from leaderlock.machine import LossReason
 from leaderlock.telemetry.events import (
@@ -75,7 +76,8 @@ def instrument(
 
     Args:
         sources: clients, or electors, which stand for the client that they have. Held weakly.
-        meter_provider, tracer_provider: default: the global ones.
+        meter_provider: default: the global one.
+        tracer_provider: default: the global one.
         follow_leader: measure the seconds without a leader. Costs a watch at the store for each
             election: leave it off for thousands of them.
 
@@ -91,6 +93,7 @@ def instrument(
             instruments = _instruments[meters] = _Instruments(meters)
         for client in clients:
             instruments.add(client, tracers, follow_leader=follow_leader)
+    close_all_first_at_exit()  # the last term's span ends before its exporter
 
 
 class _Instruments:

@@ -601,7 +601,9 @@ def test_nobody_is_elected_soon_after_a_restart_that_lost_the_data() -> None:
 
 
 @pytest.mark.parametrize("kind", [RedisServer, ValkeyServer])
-def test_the_quarantine_tells_when_to_ask_again_and_ends(kind: type[RedisServer]) -> None:
+def test_the_quarantine_tells_when_to_ask_again_and_ends(
+    kind: type[RedisServer], caplog: pytest.LogCaptureFixture
+) -> None:
     with (
         kind() as server,
         contextlib.closing(backend_at(server.url, ttl=3, quarantine=True)) as backend,
@@ -611,6 +613,8 @@ def test_the_quarantine_tells_when_to_ask_again_and_ends(kind: type[RedisServer]
         assert 0 < waiting.retry_after <= 4.2  # ttl + 1, and jitter
         assert keys_of(server) == ["{leaderlock:e}:queue"]
         eventually(lambda: isinstance(backend.campaign(attempt_at()), Granted), timeout=8)
+    told = [r.levelname for r in caplog.records if "redis_quarantine" in r.getMessage()]
+    assert told == ["WARNING"]  # seen also without any set-up of logging, and once
 
 
 def test_a_server_that_has_just_saved_its_data_is_not_taken_for_a_young_one() -> None:

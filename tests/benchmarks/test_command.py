@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import uuid
 from pathlib import Path
 
 import pytest
@@ -64,13 +65,14 @@ def test_a_store_that_is_not_known_is_refused() -> None:
 
 def test_a_worker_passes_on_what_a_library_raises(redis: RedisServer) -> None:
     worker = Worker(sys.executable, "redis_locks:make_redis_py", redis.url, 3)
+    name = f"worker-{uuid.uuid4()}"  # the server is everybody's
     try:
         worker.wait()
-        worker.do("acquire", name="a")
+        worker.do("acquire", name=name)
         worker.do("release")
         with pytest.raises(Failed, match="IndexError"):
             worker.do("release")
-        assert worker.do("cycles", name="a", many=1)["seconds"], "it goes on"
+        assert worker.do("cycles", name=name, many=1)["seconds"], "it goes on"
         worker.kill()
         with pytest.raises(Failed, match="ended"):
             worker.do("release")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from leaderlock import FencingToken, LeaderElector
+from leaderlock.cli.runner import Runner, Wish
 from leaderlock.testing.servers.redis import RedisServer
 from tests.cli.tools import LEADERLOCK, Run, environment, leaderlock, wait_said, worker
 
@@ -182,11 +183,63 @@ def test_a_command_that_turns_out_not_to_run(url: str, tmp_path: Path) -> None:
     assert done.stderr.startswith(f"leaderlock: cannot run {str(script)!r}: No such file")
 
 
-def test_restart_contends_again_when_the_command_has_ended(url: str, journal: Path) -> None:
+def test_restart_contends_again_when_the_command_has_ended_but_not_without_a_pause(
+    url: str, journal: Path
+) -> None:
     with Run(url, journal, "--restart", wishes=["exits", "3"]) as it:
-        it.wait("started", 3)
+        it.wait("started", 5)
+        times = [note["at"] for note in it.notes("started")]
         assert it.end() in (3, 143)
     assert it.tokens() == sorted(set(it.tokens()))
+    assert times[4] - times[3] > 0.4  # 0.05 s, doubled three times, and more
+
+
+def test_it_can_be_told_to_resign(url: str, journal: Path, tmp_path: Path) -> None:
+    other = tmp_path / "other"
+    with Run(url, journal, "--resign-on", "usr1", wishes=["slow"]) as first:
+        first.wait("started")
+        with Run(url, other, "--resign-on", "USR1", name="b") as second:
+            wait_said(second, "waiting")
+            second.process.send_signal(signal.SIGUSR1)  # means nothing to who does not lead
+            first.process.send_signal(signal.SIGUSR1)
+            assert second.wait("started")["at"] > first.wait("drained")["at"]
+            wait_said(first, "b leads 'e'; waiting")
+            assert not first.notes("SIGUSR1")
+            second.process.send_signal(signal.SIGUSR1)
+            first.wait("started", 2)
+            assert first.end() == 0
+            second.wait("started", 2)
+            assert second.end() == 0
+
+
+def test_a_timeout_of_0_asks_once_at_the_most(url: str, journal: Path) -> None:
+    done = run(url, "--timeout", "0", "--", *worker(journal))
+    assert (done.returncode, done.stderr) == (75, "leaderlock: not elected in 'e' within 0 s\n")
+
+
+def test_a_timeout_may_be_longer_than_a_thread_can_wait(url: str) -> None:
+    done = run(url, "--timeout", "1e30", "true")
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_a_signal_before_the_wait_has_begun_is_not_lost(url: str) -> None:
+    """As soon as it has its own handler, which the system tells of."""
+    with subprocess.Popen(
+        [*LEADERLOCK, "run", "-q", "-e", "e", "--", "sleep", "60"],
+        env=environment(LEADERLOCK_URL=url),
+    ) as process:
+        status = Path(f"/proc/{process.pid}/status")
+        mask = 1 << (signal.SIGUSR2 - 1)
+        while not int(status.read_text().partition("SigCgt:")[2].split()[0], 16) & mask:
+            assert process.poll() is None
+        process.terminate()
+        assert process.wait(20) == 143
+
+
+def test_a_supervisor_that_cannot_be_started_is_no_reason_to_try_for_ever(url: str) -> None:
+    elector = LeaderElector(url, "e")
+    runner = Runner(elector, Wish(words=["true"], grace=0.5, quiet=True), {"a": "x" * 10_000_000})
+    assert runner.run() == 126
 
 
 def test_the_wait_for_a_release_can_be_cut_short(journal: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
+import subprocess
 from contextlib import closing
 from pathlib import Path
 
@@ -12,7 +14,7 @@ import pytest
 
 from leaderlock.cli.supervised import Supervised
 from leaderlock.testing.servers.redis import RedisServer
-from tests.cli.tools import Run, leaderlock, now, worker
+from tests.cli.tools import Run, is_alive, leaderlock, now, worker
 from tests.elector.tools import eventually
 
 TTL = 3.0
@@ -122,3 +124,47 @@ def test_a_supervisor_ends_the_command_even_if_its_leader_never_speaks_again(
             news += it.listen(1.0, bell)
     assert news[-1] == {"ended": -signal.SIGKILL}
     assert until + 0.5 <= now() < until + 5
+
+
+@pytest.mark.parametrize("how", ["evicted", "stopped too late"])
+def test_a_stopped_supervisor_keeps_no_command(tmp_path: Path, how: str) -> None:
+    journal = tmp_path / "journal"
+    ring, bell = socket.socketpair()
+    with closing(ring), closing(bell), Supervised(os.environ) as it:
+        assert it.listen(20, bell) == [{"ready": True}]
+        until = now() + (60 if how == "evicted" else 1.0)
+        it.start(worker(journal, "stubborn", "family"), until, grace=0.5)
+        (started,) = it.listen(20, bell)
+        eventually(lambda: journal.exists() and journal.read_text().count('"started"') == 3)
+        os.kill(_parent(started["started"]), signal.SIGSTOP)
+        if how == "evicted":
+            it.end(at_once=True)
+        news: list[dict[str, object]] = []
+        while not news:
+            news += it.listen(0.1, bell)
+        ended_at = now()
+    assert news == [{"ended": -signal.SIGKILL}]
+    assert ended_at < until + 2
+    pids = {json.loads(line)["pid"] for line in journal.read_text().splitlines()}
+    assert not any(map(is_alive, pids))
+
+
+def test_a_killed_supervisor_takes_no_child_along_that_is_not_its_own() -> None:
+    """As by `sleep 60 & exec leaderlock run ...` in a shell."""
+    ring, bell = socket.socketpair()
+    other = subprocess.Popen(["sleep", "60"])
+    try:
+        with closing(ring), closing(bell), Supervised(os.environ) as it:
+            assert it.listen(20, bell) == [{"ready": True}]
+            it.start(["sleep", "60"], now() + 60, grace=0.5)
+            (started,) = it.listen(20, bell)
+            os.kill(_parent(started["started"]), signal.SIGKILL)
+            assert it.listen(20, bell) == [{"ended": -signal.SIGKILL}]
+        assert other.poll() is None
+    finally:
+        other.kill()
+        other.wait()
+
+
+def _parent(pid: int) -> int:
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])

@@ -14,7 +14,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any, Self
 
-from tests.elector.tools import PATIENCE, ROOT, eventually
+from tests.elector.tools import PATIENCE, eventually
 
 WORKER = Path(__file__).with_name("worker.py")
 LEADERLOCK = (sys.executable, "-m", "leaderlock.cli")
@@ -23,7 +23,7 @@ LEADERLOCK = (sys.executable, "-m", "leaderlock.cli")
 def environment(**more: str) -> dict[str, str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith("LEADERLOCK_")}
     # Without a terminal's width, words of an error may stand on the next line.
-    return {**kept, "PYTHONPATH": str(ROOT), "COLUMNS": "200", "NO_COLOR": "1", **more}
+    return {**kept, "COLUMNS": "200", "NO_COLOR": "1", **more}
 
 
 def leaderlock(

@@ -72,6 +72,16 @@ def test_the_page_of_a_store_names_its_options(store: str) -> None:
         assert re.search(rf"\b{option}\b", read(f"stores/{store}.md")), option
 
 
+@pytest.mark.parametrize("store", STORES[:4])
+def test_the_page_of_a_server_says_the_same_things_as_those_of_the_others(store: str) -> None:
+    headings = re.findall(r"^## (.+)$", read(f"stores/{store}.md"), re.MULTILINE)
+    expected = (
+        "URLs and options", "How it elects", "How long a fail-over takes",
+        "What it does not promise", "Settings of the servers", "Security",
+    )  # fmt: skip
+    assert [heading for heading in headings if heading in expected] == list(expected)
+
+
 def test_the_page_of_all_stores_names_every_scheme() -> None:
     named = set(re.findall(r"`([a-z+]+)://`", read("stores/index.md")))
     assert named == set(registry._BUILT_IN)

@@ -69,8 +69,19 @@ def test_the_commands_of_a_page_exist(page: Path) -> None:
         assert importlib.util.find_spec(module), f"python -m {module}"
 
 
+def test_a_warning_of_mkdocs_fails_the_build() -> None:
+    commands = re.findall(r"mkdocs build.*", MAKEFILE)
+    assert commands
+    for command in commands:  # what --quiet hides, --strict does not see
+        assert "--strict" in command and "--quiet" not in command and "-q" not in command.split()
+
+
 @pytest.mark.parametrize(
-    "page", ["README.md", "CHANGELOG.md", "CONTRIBUTING.md", "examples/billing/README.md"]
+    "page",
+    [
+        *("README.md", "CHANGELOG.md", "CONTRIBUTING.md", "SECURITY.md"),
+        *("docker/README.md", "examples/billing/README.md"),
+    ],
 )
 def test_the_links_of_a_page_that_is_not_part_of_the_site_lead_somewhere(page: str) -> None:
     text = (ROOT / page).read_text(encoding="utf-8")

@@ -70,7 +70,10 @@ charged = []
 
 @pytest.mark.parametrize("snippet", find_snippets("python"), ids=str)
 def test_a_python_block_runs(
-    snippet: Snippet, tmp_path: Path, request: pytest.FixtureRequest
+    snippet: Snippet,
+    tmp_path: Path,
+    request: pytest.FixtureRequest,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     code = snippet.code.replace("/var/lib/app", str(tmp_path))
     for scheme, real in STORES.items():  # what an example calls a server or a cluster
@@ -84,6 +87,10 @@ def test_a_python_block_runs(
         return f'"{url.hostname}{match[1]}{url.port}'
 
     code = re.sub(r'"10[0-9.]+(:|", port=)(\d+)', real_address, code)
+    if ".from_env()" in code:
+        monkeypatch.setenv("LEADERLOCK_URL", "memory://environment")
+        monkeypatch.setenv("LEADERLOCK_ELECTION", "billing")
+        code = code.replace("timeout=30", "timeout=0.1")  # what stands for the work
     namespace: dict[str, object] = {"__name__": "snippet"}
     exec(READERS_OWN, namespace)
     if "elector.run(work)" in code and "elector = " not in code:
@@ -119,5 +126,16 @@ def test_a_configuration_block_is_accepted(
     assert LeaderElector.from_config(file).election == "billing"
 
 
+EXPORTED = sorted(
+    {url for page in PAGES for url in re.findall(r"export .*_URL=(\S+)", page.read_text("utf-8"))}
+)
+
+
+@pytest.mark.parametrize("url", EXPORTED)
+def test_a_url_that_a_page_exports_is_accepted(url: str) -> None:
+    assert LeaderElector(url, "billing").timing.ttl == 10
+
+
 def test_there_are_snippets_to_run() -> None:
+    assert len(EXPORTED) >= 5
     assert len(find_snippets("python")) >= 10

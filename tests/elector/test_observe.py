@@ -7,7 +7,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from leaderlock import BackendUnavailable, Client, LeaderElector, LeaderInfo
+from leaderlock import BackendRefused, BackendUnavailable, Client, LeaderElector, LeaderInfo
+from leaderlock.backends.base import Reading
+from leaderlock.observer import decode_reading
 from tests.elector.tools import PATIENCE, Store, eventually, in_thread
 
 
@@ -197,3 +199,28 @@ def test_observing_begins_and_ends_at_random_beside_stops(store: Store) -> None:
             elector.stop()
         done.set()
         eventually(lambda: elector.stop() and not elector._feed._subscribers)
+
+
+_HEAD = b'{"id": "a", "epoch": 1, "meta": '
+
+
+@pytest.mark.parametrize(
+    "payload",
+    [
+        b"",
+        b"hello",
+        b"[]",
+        b'{"id": 5, "epoch": 1, "meta": {}}',
+        b'{"id": "\\ud800", "epoch": 1, "meta": {}}',
+        b'{"id": "a", "epoch": "1", "meta": {}}',
+        _HEAD + b"[1, 2]}",
+        _HEAD + b"null}",
+        _HEAD + b'{"a": NaN}}',
+        _HEAD + b'{"a": ' * 100_000,
+        _HEAD + b'{"a": ' + b"9" * 5000 + b"}}",
+    ],
+    ids=lambda payload: repr(payload[:50]),
+)
+def test_what_no_candidate_has_written_is_refused_in_plain_words(payload: bytes) -> None:
+    with pytest.raises(BackendRefused, match="a leader that leaderlock cannot read"):
+        decode_reading(Reading(payload=payload, token=1))

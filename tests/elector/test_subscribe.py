@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from leaderlock import Client, ConfigurationError, FencingToken, LeaderInfo, LossReason, connect
+from leaderlock.stream import Listener, Stream
 from leaderlock.telemetry import events as kinds
 from leaderlock.telemetry.events import (
     CallbackFailed,
@@ -24,6 +25,7 @@ from leaderlock.telemetry.events import (
     TermEnded,
     TermStarted,
 )
+from leaderlock.workers import Workers
 from tests.elector.tools import PATIENCE, Store, eventually, in_child
 
 TOKEN = FencingToken(1, 7)
@@ -306,3 +308,31 @@ def test_what_is_logged_is_logged_by_the_level_of_its_event(
         assert elector.wait_elected(PATIENCE)
     levels = {record.getMessage().split()[0]: record.levelno for record in caplog.records}
     assert levels == {"leaderlock.elected": logging.INFO, "leaderlock.lost": logging.INFO}
+
+
+def test_a_listener_that_hangs_for_ever_does_not_take_all_memory(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What comes with each heartbeat is dropped; what comes once never is."""
+    monkeypatch.setattr("leaderlock.stream._MOST_WAITING", 10)
+    workers, stream, hangs = Workers("test", 2, finish=True), Stream(), threading.Event()
+    told: list[Event] = []
+
+    def listen(event: Event) -> None:
+        assert hangs.wait(PATIENCE)
+        told.append(event)
+
+    stream.add(Listener(listen, (Heartbeat, TermEnded)))
+    stream.open(workers)
+    for _ in range(100):
+        stream.emit(Heartbeat(leases=1, took=0.1))
+        stream.emit(TermEnded("e", "me", token=TOKEN, reason=LossReason.EXPIRED))
+    eventually(lambda: "leaderlock.events_dropped waiting=10" in caplog.messages)
+    hangs.set()
+    eventually(lambda: names(told).count("lost") == 100)
+    assert names(told).count("heartbeat") == 5
+    stream.emit(Heartbeat(leases=2, took=0.1))
+    eventually(lambda: names(told).count("heartbeat") == 6)
+    assert len(caplog.messages) == 1
+    for thread in workers.close():
+        thread.join(PATIENCE)

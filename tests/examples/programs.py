@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Self
 
 from examples.recipes.ledger import Done, Ledger
-from tests.elector.tools import PATIENCE, ROOT, eventually
+from tests.elector.tools import PATIENCE, eventually
 
 
 class Programs:
@@ -35,7 +35,7 @@ class Programs:
             **os.environ,
             "LEADERLOCK_URL": self.url,
             "LEDGER": str(folder / "ledger.db"),
-            "PYTHONPATH": str(ROOT),
+            "PYTHONPATH": str(folder),  # a program that a test has written there
             "PYTHONUNBUFFERED": "1",
         }
         self._started: list[subprocess.Popen[bytes]] = []

@@ -111,20 +111,17 @@ def test_in_a_pipe_it_prints_plain_lines_and_a_verdict_and_leaves_nothing(tmp_pa
     assert list(tmp_path.glob(LEFT_BEHIND)) == []
 
 
-def test_the_picture_shows_what_is_printed_and_loads_nothing(tmp_path: Path) -> None:
+def test_the_picture_shows_what_is_printed_and_loads_nothing_and_keep_leaves_the_databases(
+    tmp_path: Path,
+) -> None:
     picture = tmp_path / "demo.svg"
-    demo = run_demo(*SMALL, "--no-election", "--svg", str(picture), scratch=tmp_path)
+    demo = run_demo(*SMALL, "--no-election", "--svg", str(picture), "--keep", scratch=tmp_path)
 
     svg = picture.read_text(encoding="utf-8")
     for expected in ("VERDICT:", "server-1"):
         assert expected in demo.stdout
         assert expected in svg
     assert "url(" not in svg.replace("url(#", "")
-
-
-def test_keep_leaves_the_databases_and_says_where(tmp_path: Path) -> None:
-    demo = run_demo(*SMALL, "--no-election", "--keep", scratch=tmp_path)
-
     (folder,) = tmp_path.glob(LEFT_BEHIND)
     assert str(folder) in demo.stderr
     assert {"subscriptions.db", "ledger.db"} <= {file.name for file in folder.iterdir()}

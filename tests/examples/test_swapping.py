@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 from pathlib import Path
 
 from examples.swapping import ledger
@@ -11,6 +13,7 @@ from leaderlock import FencingToken, StaleToken
 from leaderlock.fencing import SQLFence
 from leaderlock.testing.servers.etcd import EtcdServer
 from leaderlock.testing.servers.redis import RedisServer
+from tests.elector.tools import ROOT
 
 
 def test_no_stale_write_is_accepted_and_the_lower_epoch_is_fenced_out(
@@ -55,3 +58,19 @@ def test_the_way_back_needs_a_higher_epoch_too(tmp_path: Path) -> None:
             ledger.append(connection, fence, FencingToken(1, 101, "redis:a"))
         ledger.append(connection, fence, FencingToken(3, 102, "redis:a"))
     assert [str(token)[:10] for token in ledger.accepted(path)] == ["0000000003"]
+
+
+def test_a_store_that_is_not_there_is_told_in_a_sentence_before_anything_is_started() -> None:
+    stores = ["memory://", "redis://127.0.0.1:1"]
+    done = subprocess.run(
+        [sys.executable, "-m", "examples.swapping", *stores],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    told = done.stderr.splitlines()[-1]
+    assert told.startswith("a store cannot be used: no answer from Redis at 127.0.0.1:1")
+    assert "Traceback" not in done.stderr

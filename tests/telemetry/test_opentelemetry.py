@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -208,3 +210,25 @@ def test_without_an_sdk_it_does_nothing_and_harms_nothing(client: Client) -> Non
     instrument(client)
     elector = leading(client)
     assert elector.resign()
+
+
+def test_the_last_term_ends_before_the_exporter_does() -> None:
+    """A provider shuts down with the process, and would do so first: it is made later."""
+    code = """
+from opentelemetry.sdk.trace import TracerProvider
+from opentelemetry.sdk.trace.export import ConsoleSpanExporter, SimpleSpanProcessor
+from leaderlock import LeaderElector
+from leaderlock.telemetry.opentelemetry import instrument
+
+tracers = TracerProvider()
+tracers.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter()))
+elector = LeaderElector("memory://", "e")
+instrument(elector, tracer_provider=tracers)
+elector.start()
+assert elector.wait_elected(20)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert '"leaderlock.reason": "stopped"' in done.stdout
+    assert done.stderr == ""

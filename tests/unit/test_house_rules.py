@@ -332,6 +332,17 @@ def test_import_leaderlock_starts_nothing_and_imports_no_client() -> None:
     assert (done.stdout, done.stderr) == ("[] 1\n", "")
 
 
+def test_the_import_of_an_elector_takes_nothing_that_only_an_elector_needs() -> None:
+    done = python(
+        "import sys\n"
+        "from leaderlock import LeaderElector\n"
+        "print(sorted({'tenacity', 'asyncio', 'ssl', 'sqlite3', 'socket'} & set(sys.modules)))\n"
+        "LeaderElector('memory://?ttl=3', 'e')\n"
+        "print('tenacity' in sys.modules)\n"
+    )
+    assert (done.stdout, done.stderr) == ("[]\nTrue\n", "")
+
+
 def test_who_does_not_use_asyncio_does_not_have_it_imported() -> None:
     done = python(
         "import sys\n"

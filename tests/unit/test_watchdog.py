@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, cast
 
 import pytest
@@ -12,6 +12,7 @@ from leaderlock.backends.base import Attempt
 from leaderlock.candidate import Candidate
 from leaderlock.clock import BOOT_CLOCK
 from leaderlock.runtime import Runtime
+from leaderlock.testing import FakeClock
 from leaderlock.timing import Timing
 from tests.elector.tools import Store, eventually
 
@@ -82,11 +83,34 @@ def test_a_later_deadline_is_found_out_by_looking_and_nothing_is_looked_at_twice
     assert watched.ticks == 1
 
 
+def test_deadlines_that_are_near_each_other_are_one_wake_and_each_is_kept() -> None:
+    clock = FakeClock()
+    runtime = Runtime(Store(), Timing(), clock)
+    start = clock.now() + 5.0
+    deadlines = {cast("Candidate[Any]", Watched(FAR)): start + n / 1000 for n in range(200)}
+
+    def watch_all(candidates: Iterable[Candidate[Any]]) -> None:
+        for candidate in candidates:
+            runtime._watch(candidate, deadlines[candidate])
+
+    with runtime._state:
+        for candidate in deadlines:
+            runtime.join(candidate)
+        watch_all(deadlines)
+        wakes = sorted({look for look, _, _ in runtime._due})
+        assert len(wakes) <= 3
+        assert start - 0.1 <= wakes[0]
+        clock.advance(wakes[-1] - clock.now())
+        watch_all(due := runtime._take_due())  # nobody has renewed them
+        assert set(due) == set(deadlines)
+        assert {candidate: look for look, _, candidate in runtime._due} == deadlines
+
+
 def test_who_has_left_is_not_looked_at_and_not_kept(runtime: Runtime) -> None:
     gone, busy = Watched(FAR), Watched(0.01)
-    watch(runtime, gone, 0.05)
+    watch(runtime, gone, 0.5)
     leave(runtime, gone)
-    watch(runtime, busy, 0.1)
+    watch(runtime, busy, 0.6)
     eventually(lambda: busy.ticks >= 5)
     assert gone.ticks == 0
     for _ in range(1000):

@@ -38,7 +38,7 @@ def chaos(
     seconds: Annotated[float, typer.Option(help="How long faults are injected.", min=1)] = 60,
     seed: Annotated[int | None, typer.Option(help="Of the schedule; default: a new one.")] = None,
     ttl: Annotated[float, typer.Option(help="The lease in seconds.", min=0.5)] = 3,
-    faults: Annotated[str, typer.Option(help=f"Of {','.join(KINDS)}; default: all.")] = "",
+    faults: Annotated[str, typer.Option(help=f"Of {', '.join(KINDS)}; default: all.")] = "",
     url: Annotated[
         str,
         typer.Option(
