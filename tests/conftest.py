@@ -24,6 +24,7 @@ _SLOW = (
     "backends",
     "fencing",
     "servers",
+    "monitor",
     "cli",
 )
 _TESTS = Path(__file__).parent

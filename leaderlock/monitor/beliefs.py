@@ -116,10 +116,12 @@ class Overlap:
     def __str__(self) -> str:
         seconds = self.until - self.since
         lasted = f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
-        names = " and ".join(
-            f"{belief.candidate!r} under token {belief.token}" for belief in (self.one, self.other)
+        one, other = (
+            f"{belief.candidate!r} (token {belief.token.value}, epoch {belief.token.epoch})"
+            for belief in (self.one, self.other)
         )
-        return f"{names} believed to lead at the same time, for at least {lasted}"
+        stores = ", in different stores" * (self.one.token.source != self.other.token.source)
+        return f"{one} and {other} believed to lead at the same time{stores}, for at least {lasted}"
 
 
 _Identity = tuple[str, int, int, str]

@@ -76,7 +76,12 @@ class Monitor:
         leaderless = wish.leaderless
         if leaderless is None:
             leaderless = max(_LEAST_LEADERLESS, client.timing.worst_case_failover)
-        self.state = State(client.config.namespace, leaderless=leaderless, most=wish.most)
+        self.state = State(
+            client.config.namespace,
+            leaderless=leaderless,
+            most=wish.most,
+            only_named=bool(wish.elections),
+        )
         self.metrics = MonitorCollector(self.state, client.config.url.scheme, webhook)
         self._client = client
         self._webhook = webhook

@@ -296,6 +296,7 @@ class State:
         namespace: whose elections they are.
         leaderless: seconds that nobody may lead before it is an alarm; 0: never one.
         most: how many elections are kept.
+        only_named: keep those that the operator has named, whatever nodes report.
 
     Attributes:
         version: goes up with every change.
@@ -303,10 +304,13 @@ class State:
         left_out: how many elections there were too many at the last listing.
     """
 
-    def __init__(self, namespace: str, *, leaderless: float, most: int) -> None:
+    def __init__(
+        self, namespace: str, *, leaderless: float, most: int, only_named: bool = False
+    ) -> None:
         self.namespace = namespace
         self.leaderless = leaderless
         self.most = most
+        self.only_named = only_named
         self.elections: dict[str, Election] = {}
         self.alarms = Alarms()
         self.outages: deque[Outage] = deque(maxlen=MOST_OUTAGES)
@@ -329,6 +333,8 @@ class State:
         """Keep an election. False: there is no room for it."""
         if name in self.elections:
             return True
+        if self.only_named and not is_named:
+            return False
         if len(self.elections) >= self.most and not self._make_room():
             return False
         self.elections[name] = Election(name, is_named=is_named, now=now)

@@ -1,7 +1,7 @@
 """Draws docs/images/monitor.png:  python -m tests.monitor.picture [FILE] [--dark]
 
-A minute in the life of five elections, for real: hand-overs, an election that nobody leads, and a
-node that was given a store of its own.
+Two minutes in the life of five elections, for real: hand-overs, an election that nobody leads, and
+a node that was given a store of its own.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from pathlib import Path
 
 from leaderlock import Client, LeaderElector, connect
 from leaderlock.telemetry import beacon
+from leaderlock.testing.servers.redis import RedisServer
 from tests.elector.tools import PATIENCE, ROOT
 from tests.monitor.browser import chromium
 from tests.monitor.tools import MonitorProcess
@@ -23,25 +24,25 @@ _STEP = 9.0
 
 
 def draw(file: Path, *, dark: bool) -> None:
-    """Takes about a minute."""
+    """Takes about two minutes."""
     with ExitStack() as ends:
         folder = Path(ends.enter_context(tempfile.TemporaryDirectory()))
-        url = f"sqlite://{folder}/election.db"
+        url = ends.enter_context(RedisServer()).url
         options = ("--leaderless", "20")
         monitor = ends.enter_context(MonitorProcess(url, folder, *options))
-        nodes = [ends.enter_context(connect(url, ttl=5)) for _ in range(3)]
+        nodes = [ends.enter_context(connect(url, ttl=5, quarantine=False)) for _ in range(3)]
         stray = ends.enter_context(connect(f"sqlite://{folder}/stray.db", ttl=5))
         for client in (*nodes, stray):
             ends.callback(beacon.start(client, monitor.url, interval=0.5).close)
         leaders: dict[str, LeaderElector] = {}
-        for step in range(6):
+        for step in range(12):
             for place, election in enumerate(_ELECTIONS):
                 if (step + place) % 3 == 0 and election in leaders:
                     leaders.pop(election).stop()
-                if election not in leaders and not (election == "reports" and step > 2):
-                    number = (step + place) % 3
+                if election not in leaders and not (election == "reports" and step > 8):
+                    number = (step + step // 3 + place) % 3
                     leaders[election] = _lead(nodes[number], election, f"web-{number + 1}")
-            if step == 4:
+            if step == 9:
                 leaders["stray"] = _lead(stray, "billing", "web-4")
             time.sleep(_STEP)
         browser = ends.enter_context(chromium(folder / "profile", size=(1280, 1080)))

@@ -103,7 +103,7 @@ def test_two_who_believe_at_once_are_a_split_brain_and_it_is_shown_for_a_while(
         a.report(("web-1", 1, started[0], a.clock()))
         b.report(("web-2", 2, started[1], b.clock()))
     said = world.after(0)["split_brain"]
-    assert "'web-1' under token" in said and "'web-2' under token" in said
+    assert "'web-1' (token 1, epoch 1) and 'web-2' (token 2, epoch 1) believed" in said
     assert "split_brain" in world.after(HOLD - 1)
     assert "split_brain" not in world.after(2)
     assert world.state.alarms.past[0].resolved == world.now
@@ -214,7 +214,7 @@ def test_the_same_token_of_two_stores_is_two_terms(world: World) -> None:
         world.now += 1
         a.report(("web-1", 1, since, a.clock()), own_store=True)
         b.report(("web-2", 1, since, b.clock()), own_store=True)
-    assert "split_brain" in world.after(0)
+    assert "in different stores" in world.after(0)["split_brain"]
 
 
 # Tokens
@@ -403,6 +403,14 @@ def test_where_there_is_no_room_who_is_led_stays_and_the_others_are_counted() ->
     world.state.listed({"f", "g", "h", "i"}, world.now)
     assert set(world.state.elections) == {"e", "f", "g"}
     assert world.state.left_out == 2
+
+
+def test_where_elections_are_named_what_nodes_report_of_others_is_left_alone() -> None:
+    world = World(only_named=True)
+    world.state.elections.clear()
+    world.state.add("f", world.now, is_named=True)
+    Node(world, "a").report(("web-1", 1, world.now, world.now))
+    assert set(world.state.elections) == {"f"}
 
 
 def test_only_what_has_changed_is_told_again(world: World) -> None:

@@ -61,7 +61,7 @@ def test_a_leader_changes_before_the_eyes_and_a_split_brain_is_cried_out(
                 beacon.start(client, monitor.url, interval=0.2)
             with other.elector("billing", candidate_id="web-3").lead(timeout=PATIENCE):
                 browser.wait_text("#alarms", "Split brain")
-                browser.wait_text("#alarms", "'web-2' under token")
+                browser.wait_text("#alarms", "'web-2' (token ")
                 assert re.match(r"\(1\) ", browser.driver.title)
                 assert browser.count(f"{card('billing')}.alarming") == 1
                 assert browser.count(f"{card('billing')} svg .belief") >= 2

@@ -89,6 +89,13 @@ class MonitorProcess:
 
         eventually(is_led, f"{election} led by {candidate}: {self.said()}")
 
+    def wait_belief(self, election: str, candidate: str) -> None:
+        def is_told() -> bool:
+            beliefs = self.election(election)["beliefs"]
+            return any(belief["candidate"] == candidate for belief in beliefs)
+
+        eventually(is_told, f"{candidate} believes to lead {election}")
+
     def wait_alarm(self, kind: str, *, raised: bool = True) -> None:
         eventually(
             lambda: (kind in {name for name, _ in self.alarms()}) is raised,

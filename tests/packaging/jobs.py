@@ -74,6 +74,24 @@ with elector.lead(timeout=60):
 print("done")
 """
 
+_MONITOR = """
+import json, subprocess, urllib.request
+words = ["leaderlock", "monitor", "--listen", "127.0.0.1:0", "--json"]
+with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as monitor:
+    url = json.loads(monitor.stdout.readline())["url"]
+    for path, text in (
+        ("", "static/monitor.js"), ("static/monitor.js", "EventSource"),
+        ("metrics", "leaderlock_monitor_store_up"), ("api/state", '"namespace":"leaderlock"'),
+    ):
+        with urllib.request.urlopen(url + path, timeout=60) as reply:
+            assert text in reply.read().decode(), path
+    with urllib.request.urlopen(url + "api/events", timeout=60) as reply:
+        assert reply.readline().startswith(b"retry"), reply
+        monitor.terminate()
+        assert monitor.wait(30) == 143, monitor.returncode
+print("done")
+"""
+
 _CHAOS = """
 import subprocess, sys
 words = [sys.executable, "-m", "leaderlock.testing.chaos", "--help"]
@@ -91,5 +109,6 @@ JOBS = {
     "cli": Job(_CLI),
     "prometheus": Job(_PROMETHEUS),
     "opentelemetry": Job(_OPENTELEMETRY),
+    "monitor": Job(_MONITOR),
     "chaos": Job(_CHAOS),
 }

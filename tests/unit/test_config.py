@@ -290,6 +290,8 @@ class TestUnknownKeys:
             ("LEADERLOCK_ELECTION", "e"),
             ("LEADERLOCK_SERVERS", "x"),
             ("LEADERLOCK_TOKEN", "x"),
+            ("LEADERLOCK_MONITOR", "x"),
+            ("LEADERLOCK_MONITOR_TOKEN", "x"),
         ):
             monkeypatch.setenv(key, value)
         LeaderElector.from_env()

@@ -130,9 +130,9 @@ function showAlarms() {
     if (!shown) {
       const root = make($("present"), "div", { className: "alarm" });
       root.dataset.kind = alarm.kind;
-      make(root, "strong", { text: (TITLES[alarm.kind] ?? alarm.kind) + (alarm.election === null ? "" : ":") });
+      make(root, "strong", { text: TITLES[alarm.kind] ?? alarm.kind });
       const why = make(root, "div", { className: "why" });
-      if (alarm.election !== null) { make(make(why, "b"), "bdi", { text: alarm.election }); why.append(" "); }
+      if (alarm.election !== null) { make(make(why, "b"), "bdi", { text: alarm.election }); why.append(": "); }
       shown = { root, why: make(why, "bdi"), since: make(root, "div", { className: "since" }) };
       shownAlarms.set(alarm.number, shown);
     }

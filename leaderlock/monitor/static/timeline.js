@@ -81,6 +81,12 @@ export function draw(host, election, { now, seconds, outages }) {
     make(box, "title", {}, `${term.candidate}, token ${term.token}, ${term.whole ? "" : "more than "}${lasted}` +
       (term.ended === null ? "" : `, ended ${span(now - term.ended)} ago${term.reason ? `: ${term.reason}` : ""}`));
   }
+  if (election.overlap) {
+    const [left, right] = clip(election.overlap.since, election.overlap.until);
+    if (right > left) {
+      make(svg, "rect", { class: "overlap", x: left, y: TERM + 1, width: Math.max(2, right - left), height: below - TERM, rx: 2 });
+    }
+  }
   for (const belief of believed) {
     const [left, right] = clip(belief.since, belief.end);
     if (right <= left) continue;
@@ -93,12 +99,6 @@ export function draw(host, election, { now, seconds, outages }) {
   for (const outage of outages) {
     const [left, right] = clip(outage.began, outage.ended ?? now);
     if (right > left) make(svg, "rect", { fill: `url(#hatch-${drawn})`, class: "outage", x: left, y: 0, width: right - left, height: TERM });
-  }
-  if (election.overlap) {
-    const [left, right] = clip(election.overlap.since, election.overlap.until);
-    if (right > left) {
-      make(svg, "rect", { class: "overlap", x: left, y: TERM + 1, width: Math.max(2, right - left), height: below - TERM, rx: 2 });
-    }
   }
   host.replaceChildren(svg);
 }
