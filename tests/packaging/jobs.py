@@ -74,6 +74,19 @@ with elector.lead(timeout=60):
 print("done")
 """
 
+_MONITOR = """
+import json, subprocess, urllib.request
+words = ["leaderlock", "monitor", "--listen", "127.0.0.1:0", "--json"]
+with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as monitor:
+    url = json.loads(monitor.stdout.readline())["url"]
+    with urllib.request.urlopen(f"{url}/healthz", timeout=30) as answer:
+        assert answer.status == 200
+    with urllib.request.urlopen(url, timeout=30) as answer:
+        assert b"<html" in answer.read()
+    monitor.terminate()
+print("done")
+"""
+
 _CHAOS = """
 import subprocess, sys
 words = [sys.executable, "-m", "leaderlock.testing.chaos", "--help"]
@@ -91,5 +104,6 @@ JOBS = {
     "cli": Job(_CLI),
     "prometheus": Job(_PROMETHEUS),
     "opentelemetry": Job(_OPENTELEMETRY),
+    "monitor": Job(_MONITOR),
     "chaos": Job(_CHAOS),
 }
