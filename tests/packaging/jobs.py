@@ -78,12 +78,14 @@ _MONITOR = """
 import json, subprocess, urllib.request
 words = ["leaderlock", "monitor", "--listen", "127.0.0.1:0", "--json"]
 with subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as monitor:
-    url = json.loads(monitor.stdout.readline())["url"]
-    with urllib.request.urlopen(f"{url}/healthz", timeout=30) as answer:
-        assert answer.status == 200
-    with urllib.request.urlopen(url, timeout=30) as answer:
-        assert b"<html" in answer.read()
-    monitor.terminate()
+    try:
+        url = json.loads(monitor.stdout.readline())["url"]
+        with urllib.request.urlopen(f"{url}healthz", timeout=30) as answer:
+            assert answer.status == 200
+        with urllib.request.urlopen(url, timeout=30) as answer:
+            assert b"<html" in answer.read()
+    finally:
+        monitor.terminate()
 print("done")
 """
 

