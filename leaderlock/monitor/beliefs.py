@@ -158,7 +158,7 @@ class Beliefs:
                 continue
             if self.overlap is not None and until <= self.overlap.until:
                 continue
-            first, second = sorted((belief, other), key=lambda each: each.since)
+            first, second = sorted((belief, other), key=_age)
             self.overlap = Overlap(first, second, since, until, now)
 
     def forget(self, before: float) -> None:
@@ -166,3 +166,8 @@ class Beliefs:
         for identity, belief in list(self._terms.items()):
             if not belief.is_open and belief.told_at < before:
                 del self._terms[identity]
+
+
+def _age(belief: Belief) -> tuple[int, int, str]:
+    """The lower token first: it is that of the leader that should have gone."""
+    return belief.token.epoch, belief.token.value, belief.candidate
