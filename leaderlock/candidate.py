@@ -501,8 +501,8 @@ class Candidate(Generic[LeadershipT]):
     def _follow(self, state: State, attempt_id: str) -> None:
         if state is State.CAMPAIGNING:
             wake = partial(self._wake, attempt_id)
+            self._is_queued = False  # before there is the attempt: `lease` takes no lock
             self._attempt = Attempt(self.election, attempt_id, self._payload, wake)
-            self._is_queued = False
             self.outages.expect(self._clock.now(), self._hold_off)
             self._schedule(self._hold_off)
             self._hold_off = 0.0

@@ -23,12 +23,14 @@ Job = Callable[[], None]
 _OVERDUE = 0.1
 _PATIENCE = 1.0
 _AFTER_A_FAULT = 1.0
+_LINGER = 5.0
 
 
 class Workers:
     """At most `size` daemon threads that run jobs, the soonest due first.
 
-    Threads are started when there is a job that no idle thread can take, and stay until `close`.
+    Threads are started when there is a job that no idle thread can take. When there has been no job
+    for some seconds, one of them stays: later Python may have none to start.
 
     Args:
         finish: on `close`, still run the jobs that are due, and those that they submit.
@@ -124,7 +126,12 @@ class Workers:
                         break
                     if self._closed:
                         return None
-                    self._changed.wait(wait)
+                    spare = wait is None and self._idle > 1
+                    notified = self._changed.wait(_LINGER if spare else wait)
+                    # A notice may have met it just as its time was over: so the jobs count.
+                    if spare and not (notified or self._jobs or self._closed) and self._idle > 1:
+                        self._threads.remove(threading.current_thread())
+                        return None
             finally:
                 self._idle -= 1
             if self._jobs:  # this thread may be gone for long: let another one wait for the rest

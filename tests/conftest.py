@@ -1,4 +1,4 @@
-"""Fixtures of all tests, and their order: what is fast first, what kills and cuts off last."""
+"""Fixtures of all tests, and their order: what takes long first."""
 
 from __future__ import annotations
 
@@ -12,8 +12,20 @@ from hypothesis import HealthCheck, settings
 
 from tests.servers.fixtures import *  # noqa: F403
 
-# The folders of what takes long, the longest last; all others come before.
-_SLOW = ("cli", "servers", "fencing", "examples", "benchmarks", "conformance", "backends", "chaos")
+# The folders of what takes long, the longest first; all others come after. A worker that has no
+# tests left takes some of another's, but not of its last two: these had better be short.
+_SLOW = (
+    "chaos",
+    "packaging",
+    "third_party",
+    "examples",
+    "benchmarks",
+    "conformance",
+    "backends",
+    "fencing",
+    "servers",
+    "cli",
+)
 _TESTS = Path(__file__).parent
 
 # Where the wheel is tested, the servers are those of the PATH: let them be the same as elsewhere.
@@ -32,7 +44,7 @@ settings.load_profile("any machine")
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     def rank(item: pytest.Item) -> int:
         folder = item.path.relative_to(_TESTS).parts[0]
-        return 1 + _SLOW.index(folder) if folder in _SLOW else 0
+        return _SLOW.index(folder) if folder in _SLOW else len(_SLOW)
 
     items.sort(key=rank)  # stable
 

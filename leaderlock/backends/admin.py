@@ -88,6 +88,8 @@ class Admin(ABC):
 
         The candidate is not asked: it learns of it with its next heartbeat, and contends again.
         """
+        if all(each.attempt_id != standing.attempt_id for each in self.candidates(election)):
+            return False  # an administrator took time to decide
         attempt = Attempt(election, standing.attempt_id, standing.payload, lambda: None)
         self.backend.release(attempt)
         return True

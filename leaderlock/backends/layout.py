@@ -14,6 +14,7 @@ from leaderlock.backends.base import Attempt
 
 _LONGEST_PART = 150  # Consul takes keys of 512 bytes
 _PLAIN = re.compile(r"(?!\.+\Z)[A-Za-z0-9_.-]{1,150}")
+_SHORTENED = re.compile(r".{1,117}~[0-9a-f]{32}", re.DOTALL)
 _RECORD = re.compile(rb"([A-Za-z0-9-]+) (.*)", re.DOTALL)
 
 
@@ -37,6 +38,11 @@ def key_part(name: str) -> str:
 def name_of_part(part: str) -> str:
     """The name that `key_part` made a part of; of one that was too long, the part itself."""
     return part if "~" in part else unquote(part)
+
+
+def is_shortened(part: str) -> bool:
+    """Whether a name is a part that `key_part` has cut off, and so no election's name."""
+    return _SHORTENED.fullmatch(part) is not None
 
 
 def pack(attempt: Attempt) -> bytes:

@@ -16,7 +16,7 @@ from leaderlock.cli.output import Json, print_json
 from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url
 from leaderlock.client import Client
 from leaderlock.clock import BOOT_CLOCK
-from leaderlock.errors import ConfigurationError, LeaderLockError
+from leaderlock.errors import BackendRefused, ConfigurationError, LeaderLockError
 
 HELP = """
 Examine a store: is it reached, does it know us, and what of its settings endangers elections?
@@ -77,6 +77,8 @@ def _examine(client: Client, *, elect: bool) -> Iterator[Finding]:
         yield from admin_of(client.runtime().backend).examine()
     except ConfigurationError as error:
         yield Finding(Grade.NOTE, str(error))
+    except BackendRefused as error:  # elections need fewer rights
+        yield Finding(Grade.NOTE, f"settings unknown: {exits.sentence(error)}")
     except LeaderLockError as error:
         yield Finding(Grade.BAD, exits.sentence(error))
     if elect:

@@ -16,6 +16,7 @@ import typer
 
 from leaderlock.backends.admin import Admin, Standing, admin_of
 from leaderlock.backends.base import Reading
+from leaderlock.backends.layout import is_shortened
 from leaderlock.cli import exits
 from leaderlock.cli.output import Json, leader_row, moment, print_json, print_line, print_rows
 from leaderlock.cli.store import (
@@ -168,10 +169,16 @@ def list_(
         rows, code = [], 0
         for name in admin.elections():
             try:
-                rows.append(_listed(client, name))
-            except BackendRefused as error:  # of what is not ours: no reason to hide the others
-                exits.say(f"{name!r}: {exits.sentence(error)}")
-                code = exits.code_of(error)
+                row = _listed(client, name)
+            except (BackendRefused, ConfigurationError) as error:
+                # Of what is not ours: no reason to hide the others.
+                exits.say(f"{name!r:.60}: {exits.sentence(error)}")
+                code = exits.REFUSED
+                continue
+            if row["candidate"] is None and is_shortened(name):
+                exits.say(f"{name!r}: the store has a part of this name; `who` takes the whole one")
+            else:
+                rows.append(row)
     if as_json:
         print_json(rows)
     else:

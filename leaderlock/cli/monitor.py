@@ -117,11 +117,11 @@ def monitor(
             teller = None if endpoint is None else Webhook(endpoint, {**where})
 
             def ready() -> None:
+                exits.say_what_is_logged(logging.INFO)
                 if as_json:
                     print_json({"url": url_of(bound), **where}, indent=None)
                 exits.say(f"watching {where['store']} on {url_of(bound)}")
 
-            exits.say_what_is_logged(logging.INFO)
             try:
                 serve(client, wish, bound, teller, ready)
             finally:

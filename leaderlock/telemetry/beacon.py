@@ -300,8 +300,9 @@ class Beacon:
             body["echo"] = {"monitor": monitor, "stamp": stamp, "age": now - at}
         answer = self._endpoint.post(json.dumps(body).encode(), PATH)
         if answer.status != 200:
-            said = answer.body[:_LONGEST_PROBLEM].decode(errors="replace")
-            raise NoAnswer(f"{self._endpoint} refuses reports: {answer.status} {said!r}")
+            raise NoAnswer(
+                f"{self._endpoint} refuses reports: {answer.status} {_said(answer.body)}"
+            )
         try:
             fields = json.loads(answer.body)
             self._echo = _Echo(str(fields["monitor"]), float(fields["stamp"]), self._now())
@@ -309,6 +310,15 @@ class Beacon:
             raise NoAnswer(f"{self._endpoint} is no monitor of leaderlock") from None
         for _ in range(over):
             self._over.popleft()
+
+
+def _said(body: bytes) -> str:
+    """Why a monitor refuses, if it is a monitor that says so."""
+    try:
+        why = str(json.loads(body)["error"])[:_LONGEST_PROBLEM]
+    except (ValueError, LookupError, TypeError):
+        return "(it says nothing that a monitor says)"
+    return "".join(letter if letter.isprintable() else "?" for letter in why)
 
 
 def _aged(row: dict[str, Any], now: float) -> dict[str, Any]:

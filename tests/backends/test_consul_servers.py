@@ -332,7 +332,8 @@ def test_a_session_destroyed_under_a_leader_is_followed_by_another_term(
     destroyed_at = time.monotonic()
     operator.destroy(operator.holder(election))
     record.wait("lost")
-    assert record.of("lost") == [LossReason.SESSION_LOST]
+    # A renewal that has just renewed the session, and now reads the key, finds it without one.
+    assert record.of("lost") in ([LossReason.SESSION_LOST], [LossReason.TAKEN])
     eventually(lambda: len(tokens(record, waiting)) == 2, "the next term")
     assert time.monotonic() - destroyed_at > elector.timing.belief_window
     must_rise(sorted(tokens(record, waiting)))  # type: ignore[type-var]

@@ -115,3 +115,11 @@ def test_a_crowd_of_no_number_is_refused_in_a_sentence() -> None:
     run = _run("crowd", "--candidates", "ten")
     assert run.returncode == 2
     assert "write for example 10,100" in run.stderr and "Traceback" not in run.stderr
+
+
+def test_where_the_time_of_an_election_goes_is_added_up() -> None:
+    run = _run("hops", "--rounds", "2")
+    assert run.returncode == 0, run.stdout + run.stderr
+    first, *others = run.stdout.splitlines()
+    assert first.startswith("floor of what is correct") and first.endswith("1.00")
+    assert len(others) == 5

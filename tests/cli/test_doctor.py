@@ -37,6 +37,22 @@ def test_a_redis_that_may_evict_a_leader(own_redis: RedisServer) -> None:
     assert grade_of(findings, "maxmemory-policy noeviction (it is allkeys-lru)") == "bad"
     assert grade_of(findings, "appendonly yes") == "note"
     assert grade_of(findings, "may let two believe") == "note"
+    findings = examine(f"{own_redis.url}?quarantine=false", code=1)
+    assert grade_of(findings, "set appendonly yes") == "bad"
+
+
+def test_a_redis_that_writes_down_later_what_it_has_said(own_redis: RedisServer) -> None:
+    own_redis.call("CONFIG", "SET", "appendfsync", "everysec")
+    assert grade_of(examine(own_redis.url), "appendfsync everysec") == "note"
+    findings = examine(f"{own_redis.url}?quarantine=false", code=1)
+    assert grade_of(findings, "appendfsync everysec") == "bad"
+
+
+def test_a_user_who_may_hold_elections_and_no_more() -> None:
+    rights = "+hget +hset +hmget +exists +pttl +get +set +eval +evalsha +del +hdel +pexpire"
+    with RedisServer(users=[f"app on >pass ~* &* -@all {rights} +select +ping"]) as server:
+        url = server.url.replace("redis://", "redis://app:pass@")
+        assert grade_of(examine(url), "settings unknown: ") == "note"
 
 
 def test_a_redis_with_replicas_that_it_does_not_wait_for(own_redis: RedisServer) -> None:
@@ -45,6 +61,7 @@ def test_a_redis_with_replicas_that_it_does_not_wait_for(own_redis: RedisServer)
         own_redis.call("WAIT", "1", "20000")
         findings = examine(own_redis.url, code=1)
         assert grade_of(findings, "min-replicas-to-write 1") == "bad"
+        assert not any("fail-over may" in t for t in examine(f"{own_redis.url}?wait_replicas=1"))
         own_redis.call("CONFIG", "SET", "min-replicas-to-write", "1")
         assert not any("min-replicas" in text for text in examine(own_redis.url))
         told = leaderlock("doctor", LEADERLOCK_URL=replica.url)

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import subprocess
+import uuid
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from leaderlock import LeaderElector, connect
 from tests.cli.tools import LEADERLOCK, environment, leaderlock
+from tests.servers.external import Shared
 
 HOSTILE = "a\x1b[2J\tb\nc\x9b1m\u202e"
 HARMLESS = "a\ufffd[2J\ufffdb\ufffdc\ufffd1m\ufffd"
@@ -129,3 +132,29 @@ def test_what_another_program_has_written_hides_no_election(
     assert done.returncode == 77
     assert [row["election"] for row in json.loads(done.stdout)] == ["ours"]
     assert done.stderr.startswith("leaderlock: 'theirs': the store refuses: the store shows a")
+
+
+def test_keys_that_are_not_leaderlocks_hide_no_election(redis: Shared) -> None:
+    namespace, long = uuid.uuid4().hex, "ß" * 100
+    place = {"LEADERLOCK_URL": redis.url, "LEADERLOCK_NAMESPACE": namespace}
+    with (
+        Redis.from_url(redis.url) as raw,
+        connect(redis.url, namespace=namespace, quarantine=False) as client,
+        client.elector("ours") as ours,
+        client.elector(long) as shortened,
+    ):
+        for name in ("", "y" * 300, "half"):
+            raw.set(f"{{{namespace}:{name}}}:fence", 1)
+        raw.hset(f"{{{namespace}:half}}:leader", mapping={"id": "somebody"})
+        assert ours.wait_elected(20)
+        assert shortened.wait_elected(20)
+        done = leaderlock("list", "--json", **place)
+        assert done.returncode == 77
+        assert [row["election"] for row in json.loads(done.stdout)] == ["ours"]
+        said = done.stderr.splitlines()
+        assert len(said) == 4
+        assert sum("the store has a part of this name" in line for line in said) == 1
+        for command in (["candidates", "half"], ["evict", "half", "--yes"], ["who", "half"]):
+            done = leaderlock(*command, **place)
+            assert (done.returncode, done.stdout) == (77, "")
+            assert "something else has written to a key of leaderlock" in done.stderr

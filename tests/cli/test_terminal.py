@@ -106,6 +106,22 @@ def test_evict_asks_first(terminal: Terminal, url: str, answer: str, said: str, 
         assert "Traceback" not in terminal.text()
 
 
+def test_evict_spares_who_was_elected_while_it_asked(terminal: Terminal, url: str) -> None:
+    first = LeaderElector(url, "e", candidate_id="first")
+    second = LeaderElector(url, "e", candidate_id="second")
+    with first, second:
+        assert first.wait_elected(20)
+        terminal.type(f"{shlex.join([*LEADERLOCK, 'evict', 'e'])}\n")
+        terminal.wait(r"first leads .*")
+        terminal.wait(r"Evict it\? \[y/N\]: ")
+        first.stop()
+        assert second.wait_elected(20)
+        leadership = second.leadership
+        terminal.type("y\n")
+        terminal.wait("leaderlock: the term was over already")
+        assert second.leadership is leadership
+
+
 def test_tables_are_for_people_only(terminal: Terminal, url: str) -> None:
     with LeaderElector(url, "e", candidate_id="me", metadata={"a": "\x1b[2J"}).lead(timeout=20):
         terminal.type(f"{shlex.join([*LEADERLOCK, 'who', 'e'])}\n")

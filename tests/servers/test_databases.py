@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from collections.abc import Callable
 from typing import Any
 
@@ -47,3 +49,11 @@ def test_a_database_keeps_what_it_has_committed_over_a_crash_and_ends_while_clie
         folder = server.folder
     assert not folder.exists()
     assert not server.running
+
+
+def test_a_killed_postgresql_takes_those_along_that_talk_to_clients() -> None:
+    with PostgreSQLServer() as server, connect_postgresql(server) as connection:
+        # Such a process ends by itself when it sees that the server is gone; this one is late.
+        os.kill(connection.info.backend_pid, signal.SIGSTOP)
+        server.kill()
+        server.start()

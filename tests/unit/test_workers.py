@@ -66,6 +66,26 @@ def test_there_are_never_more_threads_than_asked_for(make: Callable[..., Workers
     assert 1 <= len(workers.close()) <= 3
 
 
+def test_threads_that_have_nothing_to_do_end_but_the_last_and_come_again(
+    make: Callable[..., Workers], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("leaderlock.workers._LINGER", 0.02)
+    workers, meeting = make(3), threading.Barrier(4)
+
+    def meet() -> None:
+        meeting.wait(PATIENCE)
+
+    for _ in range(20):
+        for _ in range(3):
+            assert workers.submit(meet)
+        meet()
+        eventually(lambda: len(workers._threads) == 1)
+        assert workers._threads[0].is_alive()
+    ran = threading.Event()
+    assert workers.submit(ran.set, delay=0.1), "one that is due later keeps nobody waiting"
+    assert ran.wait(PATIENCE)
+
+
 def test_a_job_that_hangs_does_not_keep_those_from_running_that_came_at_the_same_time(
     make: Callable[..., Workers],
 ) -> None:

@@ -11,7 +11,7 @@ from redis.exceptions import ResponseError
 from leaderlock.backends.admin import Admin, Finding, Grade, Standing, is_older
 from leaderlock.backends.layout import name_of_part
 from leaderlock.backends.network import Host
-from leaderlock.backends.redis.backend import RedisBackend
+from leaderlock.backends.redis.backend import RedisBackend, token_of
 from leaderlock.backends.redis.connection import as_ours, show
 from leaderlock.backends.redis.servers import Request
 from leaderlock.errors import BackendRefused, BackendUnavailable
@@ -47,12 +47,13 @@ class RedisAdmin(Admin):
         attempt_id, token, payload = answer.get()
         if attempt_id is None:
             return []
-        seconds = int(token) / 1e6
+        value = token_of(token)
+        seconds = value / 1e6
         return [
             Standing(
-                attempt_id=attempt_id.decode(),
-                payload=payload,
-                token=int(token),
+                attempt_id=attempt_id.decode(errors="replace"),
+                payload=payload or b"",
+                token=value,
                 since=seconds if int(seconds) in _LIKELY else None,
             )
         ]
@@ -60,12 +61,12 @@ class RedisAdmin(Admin):
     def examine(self) -> Iterator[Finding]:
         for host in self._primaries():
             facts = _facts(self._at(host, ("INFO",)))
-            yield from self._examine(
-                show(host), facts, self._setting(host, "min-replicas-to-write")
-            )
+            least = self._setting(host, "min-replicas-to-write")
+            sync = self._setting(host, "appendfsync")
+            yield from self._examine(show(host), facts, least, sync)
 
     def _examine(
-        self, place: str, facts: Mapping[str, str], least: str | None
+        self, place: str, facts: Mapping[str, str], least: str | None, sync: str | None
     ) -> Iterator[Finding]:
         if "valkey_version" in facts:
             yield Finding(Grade.GOOD, f"{place} is Valkey {facts['valkey_version']}")
@@ -82,17 +83,26 @@ class RedisAdmin(Admin):
                 f"noeviction (it is {policy})",
             )
         if facts.get("aof_enabled") != "1":
-            yield Finding(
-                Grade.NOTE,
-                f"{place} keeps no append-only file: a restart forgets who leads. Nobody is "
-                "elected for a ttl after one (quarantine); set appendonly yes",
+            yield self._judge_forgetting(f"{place} keeps no append-only file", "appendonly yes")
+        elif sync not in (None, "always"):
+            yield self._judge_forgetting(
+                f"{place} writes its append-only file later (appendfsync {sync})",
+                "appendfsync always",
             )
         replicas = int(facts.get("connected_slaves", "0"))
-        if replicas and least == "0":
+        confirming = self.backend._wait_replicas
+        if replicas and least == "0" and not confirming:
             yield Finding(
                 Grade.BAD,
-                f"{place} has {replicas} replicas, and writes without them: a fail-over may let "
-                "two lead. Set min-replicas-to-write 1, and min-replicas-max-lag below ttl / 3",
+                f"{place} has {replicas} replica(s), and writes without them: a fail-over may let "
+                "two lead. Set min-replicas-to-write 1, and min-replicas-max-lag below ttl / 3; or "
+                "wait_replicas in the URL",
+            )
+        if 0 < confirming < replicas:
+            yield Finding(
+                Grade.NOTE,
+                f"{place} has {replicas} replicas, of which {confirming} confirm: a fail-over to "
+                "another one may let two lead",
             )
         if facts.get("loading") == "1":
             yield Finding(Grade.BAD, f"{place} is loading its data")
@@ -100,6 +110,17 @@ class RedisAdmin(Admin):
             yield Finding(
                 Grade.NOTE, f"{place} was started less than a ttl ago: nobody is elected yet"
             )
+
+    def _judge_forgetting(self, what: str, remedy: str) -> Finding:
+        forgets = f"{what}: a crash may forget who leads"
+        if self.backend._quarantine_ms:
+            return Finding(
+                Grade.NOTE,
+                f"{forgets}. Nobody is elected for a ttl after one (quarantine); set {remedy}",
+            )
+        return Finding(
+            Grade.BAD, f"{forgets}, and quarantine=false lets the next one lead: set {remedy}"
+        )
 
     def _setting(self, host: Host, name: str) -> str | None:
         """None: managed services do not tell."""

@@ -28,6 +28,7 @@ import logging
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import lru_cache, partial
 from typing import ClassVar, Self
 
 from leaderlock.backends.base import (
@@ -54,6 +55,7 @@ log = logging.getLogger("leaderlock")
 
 # A request that nobody waits for any more may lie in a buffer of the server for as long as that.
 _RETIRED_MS = 60_000
+_MOST_KEYS = 128  # elections whose keys are not put together anew for each request
 _CAPABILITIES = Capabilities(
     linearizable=False,
     event_driven=True,
@@ -85,7 +87,9 @@ class RedisBackend(Backend):
         self._subscriber = Subscriber(
             self._servers.open_any, settings.request_timeout, client_channels(settings.namespace)
         )
-        self._renewals = Renewals(self._keys, self._ttl_ms, alone=self._servers.is_cluster)
+        keys = partial(Keys, settings.namespace, slot_of=self._servers.slot_of)
+        self._keys = lru_cache(_MOST_KEYS)(keys)
+        self._renewals = Renewals(keys, self._ttl_ms, alone=self._servers.is_cluster)
         # Attempts with a campaign that may still be carried out, and until when that matters.
         self._unanswered: dict[str, float] = {}
 
@@ -137,7 +141,7 @@ class RedisBackend(Backend):
             self._release(attempt, left)
             raise
         self._subscriber.forget(attempt)
-        return Granted(token=_number(value), source=self._source)
+        return Granted(token=token_of(value), source=self._source)
 
     def renew(self, attempts: Sequence[Attempt]) -> Renewed:
         chunks = self._renewals.of(attempts)
@@ -176,10 +180,10 @@ class RedisBackend(Backend):
         record, ttl_ms, fence = (answer.get() for answer in answers)
         attempt_id, token, payload = record
         if attempt_id is None:
-            return Reading(token=_number(fence or b"0"), source=self._source)
+            return Reading(token=token_of(fence or b"0"), source=self._source)
         return Reading(
-            payload=payload,
-            token=_number(token),
+            payload=payload or b"",  # somebody leads, if not a candidate of ours
+            token=token_of(token),
             source=self._source,
             recheck_after=self._seconds_left(ttl_ms),
         )
@@ -200,9 +204,6 @@ class RedisBackend(Backend):
     def _source(self) -> str:
         # Redis has no identity that outlives a restart or fail-over.
         return f"redis:{self.settings.namespace}"
-
-    def _keys(self, election: str) -> Keys:
-        return Keys(self.settings.namespace, election, self._servers.slot_of)
 
     def _release(self, attempt: Attempt, within: float, *, retire: bool = False) -> None:
         began = time.monotonic()
@@ -265,7 +266,12 @@ class RedisBackend(Backend):
             )
 
 
-def _number(value: bytes | None) -> int:
+def token_of(value: bytes | None) -> int:
+    """The number of a token as a key has it.
+
+    Raises:
+        BackendRefused: it is none.
+    """
     try:
         return int(value or b"")
     except ValueError:

@@ -1,9 +1,8 @@
 """One connection to a Redis: redis-py's, with a deadline for everything that happens on it.
 
-redis-py connects, and listens to messages; requests are sent and answered by
-`leaderlock.backends.redis.wire`. Its clients are not used above it: their retries repeat what may
-have been carried out, and its limits are for one step of many (resolve, connect, AUTH, SELECT,
-send, receive).
+redis-py connects; what is sent and read then is the business of `leaderlock.backends.redis.wire`.
+Its clients are not used above it: their retries repeat what may have been carried out, and its
+limits are for one step of many (resolve, connect, AUTH, SELECT, send, receive).
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ from redis.exceptions import (
 
 from leaderlock.backends.network import TLS_CUT_OFF, Host, has_ended, join_host
 from leaderlock.backends.redis.target import NO_RETRIES
-from leaderlock.backends.redis.wire import Command, Replies, packed
+from leaderlock.backends.redis.wire import AT_ONCE, Command, Replies, packed
 from leaderlock.errors import BackendRefused, BackendUnavailable
 
 if TYPE_CHECKING:
@@ -45,8 +44,6 @@ if TYPE_CHECKING:
         def _connect(self) -> Any: ...
         def disconnect(self) -> None: ...
         def send_command(self, *command: str | bytes | int) -> None: ...
-        def can_read(self, timeout: float) -> bool: ...
-        def read_response(self) -> Any: ...
 
 else:
     _Base = object  # the real one comes by `_timed`
@@ -88,9 +85,16 @@ class _Hurried:
         return getattr(self._sock, name)
 
     def _in_time(self) -> socket.socket:
-        if self._sock.gettimeout() != 0:  # else: only looks whether something is there
-            self._sock.settimeout(self._line.socket_timeout)
+        self._sock.settimeout(max(_SHORTEST, self._line.deadline - time.monotonic()))
         return self._sock
+
+    def recv_now(self, size: int) -> bytes | None:
+        """What is here; None: nothing, which a selector does not know of what is encrypted."""
+        self._sock.settimeout(0)
+        try:
+            return self._sock.recv(size)
+        except (BlockingIOError, ssl.SSLWantReadError):
+            return None
 
 
 class Line(_Base):
@@ -137,6 +141,13 @@ class Line(_Base):
         """Send them all, then read all answers. An error is an answer."""
         self._sock.sendall(b"".join(map(packed, commands)))
         return [self._replies.read() for _ in commands]
+
+    def arrived(self) -> Iterator[Any]:
+        """What has come in without being asked for. Waits for the rest of what is in part here."""
+        if (data := self._sock.recv_now(AT_ONCE)) is not None:
+            self._replies.add(data)
+        while self._replies.has_more:
+            yield self._replies.read()
 
     def fileno(self) -> int:
         return -1 if self._sock is None else self._sock.fileno()

@@ -21,6 +21,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
+from redis.exceptions import ResponseError
+
 from leaderlock.backends.base import Attempt
 from leaderlock.backends.redis.connection import Line, translated
 from leaderlock.backends.wakes import Wakes
@@ -164,21 +166,22 @@ class Subscriber:
         subscribed: set[str] = set()
         later: list[tuple[float, str]] = []  # a heap of attempts, and when to wake them
         asked_at: float | None = None  # when a PING was sent that has no answer yet
-        heard_at = time.monotonic()
+        heard_at, is_rung = time.monotonic(), True
         with selectors.DefaultSelector() as selector:
             selector.register(line, selectors.EVENT_READ)
             selector.register(bell, selectors.EVENT_READ)
             while not self._closed.is_set():
-                self._bring_up_to_date(line, subscribed)
+                if is_rung:
+                    self._bring_up_to_date(line, subscribed)
                 due = heard_at + _LONGEST_SILENCE if asked_at is None else asked_at + self._timeout
                 due = min(due, later[0][0] if later else math.inf)
-                selector.select(max(0.0, due - time.monotonic()))
-                with contextlib.suppress(BlockingIOError):
+                ready = selector.select(max(0.0, due - time.monotonic()))
+                if is_rung := any(key.fileobj is bell for key, _ in ready):
                     bell.recv(4096)
                 line.until(time.monotonic() + self._timeout)
-                while line.can_read(0):
+                for message in line.arrived():
                     heard_at, asked_at = time.monotonic(), None
-                    self._hear(line.read_response(), later)
+                    self._hear(message, later)
                 while later and later[0][0] <= time.monotonic():
                     self._wake(heapq.heappop(later)[1])
                 if asked_at is not None and time.monotonic() >= asked_at + self._timeout:
@@ -215,6 +218,8 @@ class Subscriber:
                 heapq.heappush(later, (time.monotonic() + int(told_before) * TURN, attempt_id))
             case [b"message", bytes(channel), _]:
                 self._observers.ring(channel.decode())
+            case ResponseError():
+                raise message
 
     def _wake(self, attempt_id: str) -> None:
         if (wake := self._waiting.get(attempt_id)) is not None:

@@ -14,7 +14,8 @@ from redis.exceptions import ConnectionError, InvalidResponse, ResponseError
 Command = Sequence[str | bytes | int] | bytes
 """Words, or what `packed` makes of them."""
 
-_AT_ONCE = 65536
+AT_ONCE = 65536
+"""Bytes; more than TLS has in one record, so that nothing of it is left behind."""
 
 
 def packed(command: Command) -> bytes:
@@ -47,44 +48,34 @@ class Replies:
 
     def read(self) -> Any:
         """The next reply; an error is one."""
-        line = self._line()
-        try:
-            return self._reply(line[:1], line[1:])
-        except ValueError:
-            raise InvalidResponse(f"no reply of a Redis: {line!r:.80}") from None
-
-    def _reply(self, kind: bytes, rest: bytes) -> Any:
-        match kind:
-            case b":":
-                return int(rest)
-            case b"$":
-                return None if rest == b"-1" else self._take(int(rest))
-            case b"*":
-                return None if rest == b"-1" else [self.read() for _ in range(int(rest))]
-            case b"+":
-                return rest
-            case b"-":
-                return ResponseError(rest.decode(errors="replace"))
-            case _:
-                raise ValueError
-
-    def _line(self) -> bytes:
         while (end := self._data.find(b"\r\n", self._at)) < 0:
-            self._receive_more()
-        return self._cut(end)
+            self.add(self._receive(AT_ONCE))
+        kind, rest = self._data[self._at : self._at + 1], self._data[self._at + 1 : end]
+        self._at = end + 2
+        try:
+            if kind == b":":
+                return int(rest)
+            if kind == b"$":
+                return None if rest == b"-1" else self._take(int(rest))
+            if kind == b"*":
+                return None if rest == b"-1" else [self.read() for _ in range(int(rest))]
+            if kind == b"+":
+                return rest
+            if kind == b"-":
+                return ResponseError(rest.decode(errors="replace"))
+            raise ValueError
+        except ValueError:
+            raise InvalidResponse(f"no reply of a Redis: {kind + rest!r:.80}") from None
 
     def _take(self, size: int) -> bytes:
         while len(self._data) < self._at + size + 2:
-            self._receive_more()
-        return self._cut(self._at + size)
+            self.add(self._receive(AT_ONCE))
+        begin, self._at = self._at, self._at + size + 2
+        return self._data[begin : begin + size]
 
-    def _cut(self, end: int) -> bytes:
-        found = self._data[self._at : end]
-        self._at = end + 2
-        return found
-
-    def _receive_more(self) -> None:
-        if not (data := self._receive(_AT_ONCE)):
+    def add(self, data: bytes) -> None:
+        """What has been received."""
+        if not data:
             raise ConnectionError("Connection closed by server.")
         self._data = self._data[self._at :] + data
         self._at = 0

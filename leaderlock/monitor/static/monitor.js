@@ -188,6 +188,7 @@ function showElection(election) {
   for (const [key, value] of Object.entries(leader?.metadata ?? {}).slice(0, 12)) {
     const chip = make(card.chips, "li");
     make(make(chip, "b"), "bdi", { text: key.slice(0, 60) });
+    chip.append(" ");
     const text = typeof value === "string" ? value : JSON.stringify(value);
     make(chip, "bdi", { text: text.length > 120 ? `${text.slice(0, 120)}…` : text });
   }
@@ -263,15 +264,20 @@ function tick() {
   if (performance.now() / 1000 - heardAt > SILENT) { showConnection(false); heardAt += SILENT; connect(); }
 }
 
+function lasted(seconds, isExact) {
+  if (seconds < 1) return isExact ? "since just now" : "since before this monitor";
+  return `for ${isExact ? "" : "more than "}${span(seconds)}`;
+}
+
 function factsOf(election) {
   const leader = election.leader;
   const doubt = election.failing ?? told.store.error;
   const facts = [];
   if (leader) {
     facts.push(`token ${leader.value}`, `epoch ${leader.epoch}`);
-    if (leader.since !== null) facts.push(`for ${leader.since_is_exact ? "" : "more than "}${span(now() - leader.since)}`);
+    if (leader.since !== null) facts.push(lasted(now() - leader.since, leader.since_is_exact));
   } else if (election.gone_at !== null) {
-    facts.push(`for ${span(now() - election.gone_at)}`);
+    facts.push(lasted(now() - election.gone_at, true));
   }
   if (doubt) facts.push("as last seen: the store does not answer");
   return facts.join(" · ");

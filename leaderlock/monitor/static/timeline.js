@@ -63,18 +63,17 @@ export function draw(host, election, { now, seconds, outages }) {
   make(hatch, "rect", { class: "axis", width: 2, height: 7 });
 
   make(svg, "rect", { class: "track", width, height: TERM, rx: 5 });
-  const step = [0.25, 0.5, 0.75];
-  for (const part of step) {
+  for (const part of [1 / 3, 2 / 3]) {
     make(svg, "line", { class: "tick", x1: width * part, x2: width * part, y1: 0, y2: below });
     make(svg, "text", { class: "axis", x: width * part, y: height - 5, "text-anchor": "middle" },
-      `${span(seconds * (1 - part))} ago`);
+      `${span(Math.round(seconds * (1 - part)))} ago`);
   }
   make(svg, "text", { class: "axis", x: 0, y: height - 5 }, `${span(seconds)} ago`);
   make(svg, "text", { class: "axis", x: width, y: height - 5, "text-anchor": "end" }, "now");
 
   for (const term of recent) {
     const [left, right] = clip(term.began, term.ended ?? now);
-    if (right - left < 0.5) continue;
+    if (right < left) continue;
     const box = make(svg, "svg", { x: left, y: 0, width: Math.max(1.5, right - left - 1), height: TERM, "data-candidate": term.candidate });
     make(box, "rect", { class: colour(term.candidate), width: "100%", height: TERM, rx: 4 });
     if (right - left > 34) make(box, "text", { x: 8, y: 16 }, term.candidate);

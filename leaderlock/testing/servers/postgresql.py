@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import select
 import signal
 import socket
 import struct
 import subprocess
+from pathlib import Path
 
-from leaderlock.testing.servers.process import NotReady, Server
+from leaderlock.testing.servers.process import STOP_TIMEOUT, NotReady, Server
 from leaderlock.testing.servers.programs import ServerError, program
 
 _NOBODY = 65534
@@ -65,6 +68,21 @@ class PostgreSQLServer(Server):
             if connection.recv(1) != b"R":
                 raise NotReady("it does not let anybody in")
 
+    def kill(self) -> None:
+        """End it as a crash does, and keep its data for `start()`."""
+        # Its other processes are groups of their own; while one is left, no server can start.
+        with contextlib.ExitStack() as stack:
+            others = []
+            for pid in _children(self.pid):
+                with contextlib.suppress(ProcessLookupError):
+                    others.append(os.pidfd_open(pid))
+                    stack.callback(os.close, others[-1])
+            super().kill()
+            for other in others:
+                with contextlib.suppress(ProcessLookupError):
+                    signal.pidfd_send_signal(other, signal.SIGKILL)
+                select.select([other], [], [], STOP_TIMEOUT)
+
     def shut_down(self) -> None:
         """End it in an orderly way, also while clients are connected, and keep its data."""
         self._end(signal.SIGINT)
@@ -92,3 +110,7 @@ class PostgreSQLServer(Server):
 
     def _as_somebody(self, *words: str) -> list[str]:
         return [*(_AS_NOBODY if os.geteuid() == 0 else ()), program("postgresql"), *words]
+
+
+def _children(pid: int) -> list[int]:
+    return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]

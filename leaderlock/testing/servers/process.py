@@ -19,7 +19,7 @@ from leaderlock.testing.servers.programs import Ports, ServerError
 from leaderlock.testing.servers.reaper import reaper
 
 START_TIMEOUT = 30.0
-_STOP_TIMEOUT = 10.0
+STOP_TIMEOUT = 10.0
 
 
 class NotReady(Exception):
@@ -156,7 +156,7 @@ class Server(Startable):
             event = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WNOHANG)
             return event is not None or not self.running
 
-        wait_until(stopped, _STOP_TIMEOUT, lambda: f"{self} does not stop")
+        wait_until(stopped, STOP_TIMEOUT, lambda: f"{self} does not stop")
 
     def thaw(self) -> None:
         os.killpg(self.pid, signal.SIGCONT)
@@ -190,10 +190,10 @@ class Server(Startable):
         with contextlib.suppress(ProcessLookupError):
             os.killpg(process.pid, how)
             os.killpg(process.pid, signal.SIGCONT)  # a frozen one does not see the other
-        if not _has_ended(process.pid, _STOP_TIMEOUT):
+        if not _has_ended(process.pid, STOP_TIMEOUT):
             os.killpg(process.pid, signal.SIGKILL)
         reaper.forget(process.pid)
-        process.wait(_STOP_TIMEOUT)
+        process.wait(STOP_TIMEOUT)
         self.frozen = False
 
     def _log_tail(self) -> str:
