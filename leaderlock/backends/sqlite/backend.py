@@ -21,6 +21,7 @@ What it does not promise:
 from __future__ import annotations
 
 import errno
+import stat
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
@@ -86,7 +87,10 @@ class SQLiteBackend(Backend):
         # Absolute at once: after a chdir the same URL would be another file, with another leader.
         path = _path_of(url).absolute()
         try:
-            is_directory = path.is_dir()
+            # Not is_dir(), which since Python 3.14 says no where it cannot know.
+            is_directory = stat.S_ISDIR(path.stat().st_mode)
+        except ValueError:  # a zero byte in it
+            is_directory = False
         except OSError as error:
             if error.errno == errno.ENAMETOOLONG:
                 raise ConfigurationError(f"{url} names no file: {error.strerror}") from error
