@@ -41,7 +41,7 @@ Show who leads an election.
 Examples:
   leaderlock who billing --url etcd://10.0.0.1:2379
   leaderlock who billing --json | jq -r .token
-  leaderlock who billing >/dev/null || echo "nobody leads"
+  leaderlock who billing >/dev/null; [ $? = 1 ] && echo "nobody leads"
 """
 
 WATCH = """
