@@ -6,7 +6,8 @@
     python -m examples.billing.service audit        how often has everybody been charged?
 
 All share a folder, --folder. A server is configured by the environment: LEADERLOCK_URL,
-LEADERLOCK_ELECTION, LEADERLOCK_CANDIDATE_ID, and PAYMENTS, the URL of the payment service.
+LEADERLOCK_ELECTION, LEADERLOCK_CANDIDATE_ID, PAYMENTS, the URL of the payment service, and
+LEADERLOCK_MONITOR, that of a monitor, if there is one.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from examples.billing.ledger import Ledger
 from examples.billing.payments import PaymentService
 from examples.billing.server import Billing
 from leaderlock import LeaderElector, Leadership, LossReason, stop_on_signals
+from leaderlock.telemetry import beacon
 
 LATENCY = 0.015  # seconds per charge
 
@@ -81,6 +83,8 @@ def serve(files: Files) -> int:
     def lost(leadership: Leadership, reason: LossReason) -> None:
         events.emit(Kind.LOST, str(leadership.token), detail=reason.value)
 
+    if "LEADERLOCK_MONITOR" in os.environ:
+        beacon.start(elector)
     with stop_on_signals(elector):
         events.emit(Kind.READY)
         elector.run(billing.lead)

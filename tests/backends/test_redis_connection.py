@@ -304,6 +304,26 @@ def test_tls_with_a_clients_certificate(
             nobody.wait_elected(10)
 
 
+def test_a_wake_is_heard_over_tls(certificates: Certificates) -> None:
+    """What is encrypted a selector cannot see into: part of a record is no message."""
+    keys = {
+        "ca": str(certificates.ca),
+        "cert": str(certificates.client_cert),
+        "key": str(certificates.client_key),
+    }
+    with RedisServer(certificates=certificates) as server:
+        first, second = (
+            LeaderElector(server.url, "e", ttl=30, quarantine=False, **keys)  # type: ignore[arg-type]
+            for _ in range(2)
+        )
+        with first:
+            assert first.wait_elected(20)
+            with second:
+                for leader, other in (first, second), (second, first), (first, second):
+                    assert leader.resign()
+                    assert other.wait_elected(5), "nobody asks again before the lease would end"
+
+
 def test_a_missing_certificate_is_noticed_also_by_a_client_that_is_slow(
     certificates: Certificates, monkeypatch: pytest.MonkeyPatch
 ) -> None:

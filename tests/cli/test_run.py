@@ -139,7 +139,7 @@ def test_nohup_is_respected(url: str, journal: Path) -> None:
 
 def test_it_is_told_why_a_young_redis_elects_nobody(own_redis: RedisServer, journal: Path) -> None:
     with Run(f"{own_redis.url}?ttl=60", journal) as it:
-        wait_said(it, "the server has been started lately, and may have forgotten a leader")
+        wait_said(it, "the server was started lately, and may have forgotten a leader")
         assert it.end() == 143
 
 

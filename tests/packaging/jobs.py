@@ -78,17 +78,20 @@ _MONITOR = """
 import json, subprocess, urllib.request
 words = ["leaderlock", "monitor", "--listen", "127.0.0.1:0", "--json"]
 with subprocess.Popen(words, stdout=subprocess.PIPE, text=True) as monitor:
-    url = json.loads(monitor.stdout.readline())["url"]
-    for path, text in (
-        ("", "static/monitor.js"), ("static/monitor.js", "EventSource"),
-        ("metrics", "leaderlock_monitor_store_up"), ("api/state", '"namespace":"leaderlock"'),
-    ):
-        with urllib.request.urlopen(url + path, timeout=60) as reply:
-            assert text in reply.read().decode(), path
-    with urllib.request.urlopen(url + "api/events", timeout=60) as reply:
-        assert reply.readline().startswith(b"retry"), reply
+    try:
+        url = json.loads(monitor.stdout.readline())["url"]
+        for path, text in (
+            ("", "static/monitor.js"), ("static/monitor.js", "EventSource"),
+            ("metrics", "leaderlock_monitor_store_up"), ("api/state", '"namespace":"leaderlock"'),
+        ):
+            with urllib.request.urlopen(url + path, timeout=60) as reply:
+                assert text in reply.read().decode(), path
+        with urllib.request.urlopen(url + "api/events", timeout=60) as reply:
+            assert reply.readline().startswith(b"retry"), reply
+            monitor.terminate()
+            assert monitor.wait(30) == 143, monitor.returncode
+    finally:
         monitor.terminate()
-        assert monitor.wait(30) == 143, monitor.returncode
 print("done")
 """
 
