@@ -131,7 +131,7 @@ class _Reader:
         state, post = watcher._state, watcher._post
         try:
             reading = watcher.ask(watcher._runtime.backend.leader, self._name)
-            info = _sound(decode_reading(reading))
+            info = sound(decode_reading(reading))
         except LeaderLockError as error:
             post(state.fail, self._name, _told(error))
             return self._backoff.pause()
@@ -140,7 +140,7 @@ class _Reader:
         return math.inf if reading.recheck_after is None else float(reading.recheck_after)
 
 
-def _sound(info: LeaderInfo | None) -> LeaderInfo | None:
+def sound(info: LeaderInfo | None) -> LeaderInfo | None:
     """Of types and lengths that can be counted on, whoever has written it."""
     if info is None:
         return None

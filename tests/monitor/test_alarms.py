@@ -11,8 +11,10 @@ import pytest
 from leaderlock import FencingToken, LeaderInfo
 from leaderlock.monitor.alarms import GRACE, MOST_PAST, Kind
 from leaderlock.monitor.beliefs import MOST_BELIEFS
+from leaderlock.monitor.metrics import MonitorCollector
 from leaderlock.monitor.report import BadReport, read_report
 from leaderlock.monitor.state import HOLD, MOST_NODES, MOST_OUTAGES, MOST_TERMS, State
+from leaderlock.monitor.watcher import sound
 
 
 def token(value: int, epoch: int = 1, source: str = "s") -> FencingToken:
@@ -428,6 +430,20 @@ def test_metadata_that_json_or_a_page_cannot_hold_are_not_handed_on(
     world.see(LeaderInfo("a", token(1), {"k": value}))
     shown = json.dumps(world.state.as_json(world.now), allow_nan=False)
     assert "cannot be shown" in shown
+
+
+@pytest.mark.parametrize(
+    ("name", "metadata"),
+    [(["a"], 7), ("\ud800", {"k": float("nan")}), ("x" * 5000, {"k": "y" * 9000})],
+)
+def test_whatever_else_has_written_there_is_shown_as_text_and_breaks_nothing(
+    world: World, name: Any, metadata: Any
+) -> None:
+    world.see(sound(LeaderInfo(name, token(1), metadata)))
+    shown = json.dumps(world.state.as_json(world.now), allow_nan=False).encode()
+    page = MonitorCollector(world.state, "s", None).page(world.now)
+    assert b"leaderlock_monitor_leader{" in page
+    assert len(shown + page) < 20_000
 
 
 # What may arrive
