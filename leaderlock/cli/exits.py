@@ -80,7 +80,8 @@ class _Said(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         text = record.getMessage()
         if text.startswith(self._only):
-            say(text.partition(" error=")[2] or text.partition(" ")[2] or text)
+            mark = " error=" if " error=" in record.msg else " "  # others may write it into theirs
+            say(text.partition(mark)[2] or text)
 
 
 def code_of(error: LeaderLockError) -> int:

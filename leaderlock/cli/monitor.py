@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -104,12 +107,16 @@ def monitor(
             raise ConfigurationError(
                 f"{len(elections)} elections are named, and --max-elections is {max_elections}"
             )
+        if leaderless is not None and not math.isfinite(leaderless):
+            raise ConfigurationError(
+                f"--leaderless {leaderless} must be a number of seconds; 0: never"
+            )
         wish = Wish(
             elections=[_name(each) for each in elections or ()],
             leaderless=leaderless,
             most=max_elections,
             token=_token(token_file),
-            hosts=allow_host or (),
+            hosts=[_host(each) for each in allow_host or ()],
         )
         with place.client() as client, listen_at(listen) as bound:
             require_safe(bound, wish.token)
@@ -132,7 +139,7 @@ def monitor(
 def _token(file: Path | None) -> str | None:
     """Raises ConfigurationError: the file cannot be read."""
     if file is None:
-        return os.environ.get("LEADERLOCK_MONITOR_TOKEN") or None
+        return os.environ.get("LEADERLOCK_MONITOR_TOKEN", "").strip() or None
     try:
         return file.read_text(encoding="utf-8").strip()
     except (OSError, ValueError) as error:
@@ -144,3 +151,11 @@ def _name(text: str) -> str:
     if not 1 <= len(text) <= 255:
         raise ConfigurationError(f"an election's name has 1 to 255 characters, not {len(text)}")
     return text
+
+
+def _host(text: str) -> str:
+    name = text.removeprefix("[").removesuffix("]").lower()
+    with suppress(ValueError):
+        if urlsplit(f"//{text}").hostname == name:
+            return name
+    raise ConfigurationError(f"--allow-host {text!r} must be a name alone, without a port")

@@ -94,11 +94,11 @@ def _row(fields: object) -> Row:
     token = None
     if "token" in fields:
         try:
-            parsed = FencingToken.parse(fields["token"])
+            parsed = FencingToken.parse(_name(fields, "token"))
         except ConfigurationError as error:
             raise BadReport(str(error)) from None
         token = FencingToken(parsed.epoch, parsed.value, _text(fields, "source", _LONGEST_NAME))
-    over = _text(fields, "over", _LONGEST_TEXT)
+    over = _line(fields, "over")
     return Row(
         election=_name(fields, "election"),
         candidate=_name(fields, "candidate"),
@@ -106,7 +106,7 @@ def _row(fields: object) -> Row:
         since=0.0 if token is None else _number(fields, "since", _LONGEST_AGE),
         until=0.0 if token is None else _number(fields, "until", _LONGEST_AGE),
         over=over or None,
-        problem=_text(fields, "problem", _LONGEST_TEXT),
+        problem=_line(fields, "problem"),
     )
 
 
@@ -124,6 +124,12 @@ def _name(fields: Mapping[str, Any], key: str) -> str:
     if not value:
         raise BadReport(f"{key!r} must be a text of 1 to {_LONGEST_NAME} characters")
     return value
+
+
+def _line(fields: Mapping[str, Any], key: str) -> str:
+    """For people, among lines of others."""
+    text = _text(fields, key, _LONGEST_TEXT)
+    return "".join(letter if letter.isprintable() else " " for letter in text).strip()
 
 
 def _text(fields: Mapping[str, Any], key: str, longest: int) -> str:

@@ -24,6 +24,7 @@ from leaderlock.monitor.webhook import Webhook
 
 try:
     import uvicorn
+    from uvicorn.protocols.http.h11_impl import H11Protocol
 
     from leaderlock.monitor.metrics import MonitorCollector
     from leaderlock.monitor.web import Door, Web
@@ -37,7 +38,8 @@ log = logging.getLogger("leaderlock")
 
 SHORTEST_TOKEN = 16
 _TICK = 0.5
-_MOST_CONNECTIONS = 1000
+_MOST_CONNECTIONS = 500  # a process often has 1024 descriptors, and the store needs some
+_SLOWEST_REQUEST = 5.0
 _LAST_WORDS = 2.0
 _LEAST_LEADERLESS = 30.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
@@ -187,6 +189,33 @@ class Monitor:
         return self.now()
 
 
+class Connection(H11Protocol):
+    """Closed when nothing is asked on it for some seconds, and when there are too many.
+
+    Otherwise who has no token could keep everybody out, and the store from being read, by opening
+    connections.
+    """
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._seen: object = None
+        self._next_look = self.loop.call_later(_SLOWEST_REQUEST, self._look)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            transport.close()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        self._next_look.cancel()
+        super().connection_lost(exc)
+
+    def _look(self) -> None:
+        is_answering = self.cycle is not None and not self.cycle.response_complete
+        if self.cycle is self._seen and not is_answering:
+            self.transport.close()
+        else:
+            self._seen = self.cycle
+            self._next_look = self.loop.call_later(_SLOWEST_REQUEST, self._look)
+
+
 def listen(where: str) -> socket.socket:
     """A socket that listens there.
 
@@ -277,9 +306,8 @@ async def _serve(
     config = uvicorn.Config(
         Web(monitor, door).app,
         access_log=False,
-        http="h11",
+        http=Connection,
         lifespan="off",
-        limit_concurrency=_MOST_CONNECTIONS,
         log_config=None,
         loop="asyncio",
         proxy_headers=False,

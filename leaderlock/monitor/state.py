@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict, deque
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -62,6 +62,7 @@ class Election:
 
     Attributes:
         is_named: the operator has named it; otherwise it was found.
+        is_stored: the store has it; otherwise it is known from what nodes report.
         version: that of the state when anything of it changed.
         leader: as the store has told; None: nobody.
         read_at: when the store has told first; None: not yet.
@@ -72,6 +73,7 @@ class Election:
     def __init__(self, name: str, *, is_named: bool, now: float) -> None:
         self.name = name
         self.is_named = is_named
+        self.is_stored = is_named
         self.version = 0
         self.leader: LeaderInfo | None = None
         self.read_at: float | None = None
@@ -88,9 +90,10 @@ class Election:
 
     # What the store says
 
-    def see(self, info: LeaderInfo | None, now: float) -> None:
-        """The store has told who leads."""
+    def see(self, info: LeaderInfo | None, now: float) -> bool:
+        """The store has told who leads. Returns whether there is anything new to show."""
         is_first = self.read_at is None
+        is_new = is_first or self.failing is not None or self.leader != info
         if is_first:
             self.read_at = now
         self.failing = None
@@ -102,9 +105,10 @@ class Election:
             self._compare(info, now)
             self._open(info, now, is_whole=not is_first)
             self.gone_at = None
-            self.has_led = True
+            self.has_led = self.is_stored = True
             self.known_at = now
         self.leader = info
+        return is_new
 
     def fail(self, why: str) -> None:
         """The store does not tell."""
@@ -329,23 +333,36 @@ class State:
 
     # What there is
 
-    def add(self, name: str, now: float, *, is_named: bool = False) -> bool:
-        """Keep an election. False: there is no room for it."""
-        if name in self.elections:
+    def add(
+        self, name: str, now: float, *, is_named: bool = False, is_stored: bool = False
+    ) -> bool:
+        """Keep an election. False: there is no room for it.
+
+        What the store has goes before what nodes report: whoever may report can make up names.
+        """
+        known = self.elections.get(name)
+        if known is not None:
+            known.is_stored |= is_stored
             return True
         if self.only_named and not is_named:
             return False
-        if len(self.elections) >= self.most and not self._make_room():
+        if len(self.elections) >= self.most and not self._make_room(is_stored=is_stored):
             return False
-        self.elections[name] = Election(name, is_named=is_named, now=now)
-        self._changed(self.elections[name])
+        self.elections[name] = election = Election(name, is_named=is_named, now=now)
+        election.is_stored |= is_stored
+        self._changed(election)
         return True
 
-    def _make_room(self) -> bool:
-        idle = [election for election in self.elections.values() if election.is_idle]
-        if not idle:
+    def _make_room(self, *, is_stored: bool) -> bool:
+        def may_go(election: Election) -> bool:
+            if election.is_stored:
+                return is_stored and election.is_idle
+            return is_stored or election.is_idle
+
+        found = [election for election in self.elections.values() if may_go(election)]
+        if not found:
             return False
-        self._remove(min(idle, key=lambda election: election.known_at).name)
+        self._remove(min(found, key=lambda election: election.known_at).name)
         return True
 
     def _remove(self, name: str) -> None:
@@ -353,9 +370,12 @@ class State:
         self._changed()
         self.removed = self.version
 
-    def listed(self, names: Collection[str], now: float) -> None:
+    def listed(self, names: Set[str], now: float) -> None:
         """The store has listed its elections."""
-        self.left_out = sum(not self.add(name, now) for name in names)
+        for name in names:
+            self.add(name, now, is_stored=True)
+        # At the end: one of them may have had to go for another one.
+        self.left_out = len(names - self.elections.keys())
         for election in list(self.elections.values()):
             if election.name in names:
                 continue
@@ -368,8 +388,7 @@ class State:
     def see(self, name: str, info: LeaderInfo | None, now: float) -> None:
         """The store has told who leads."""
         election = self.elections.get(name)
-        if election is not None:
-            election.see(info, now)
+        if election is not None and election.see(info, now):
             self._changed(election)
 
     def fail(self, name: str, why: str) -> None:
@@ -413,14 +432,16 @@ class State:
         if report.echo is not None and report.echo[0] == monitor:
             _, stamp, age = report.echo
             echo = min(now, stamp + age - DRIFT * age)
-        known = len(self.elections)
+        found = False
         for row in report.rows:
+            is_known = row.election in self.elections
             if not self.add(row.election, now):
                 continue
+            found |= not is_known
             election = self.elections[row.election]
             if election.tell(report, row, echo, now):
                 self._changed(election)
-        return len(self.elections) != known
+        return found
 
     # What is wrong
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -33,7 +33,7 @@ MOST_STREAMS = 100
 _HEARTBEAT = 5.0
 _COALESCE = 0.2
 _MOST_UPLOADS = 16
-_SLOWEST_UPLOAD = 10.0
+_SLOWEST_UPLOAD = 5.0
 _LARGEST_LOGIN = 4096
 _COOKIE = "leaderlock-monitor"
 _OPEN = ("/healthz", "/login", "/static/")
@@ -133,7 +133,8 @@ class Guard:
         await answer(scope, receive, send_safely)
 
     def _refusal(self, request: Request) -> ASGIApp | None:
-        path = request.url.path
+        # Not that of `request.url`: some versions make that from what stands in "Host".
+        path: str = request.scope["path"]
         if not self._door.is_host(request):
             return _error(421, "this monitor is not asked by that name: see --allow-host")
         if path.startswith(_OPEN) or self._door.lets_in(request):
@@ -149,6 +150,15 @@ class Guard:
 
 def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": text}, status, headers)
+
+
+def _too_slow() -> JSONResponse:
+    return _error(408, f"a request must arrive within {_SLOWEST_UPLOAD:g} s")
+
+
+async def _say_nothing(request: Request, error: Exception) -> Response:
+    """To who has gone in the middle of a request."""
+    return Response(status_code=400)
 
 
 class TooLarge(Exception):
@@ -182,7 +192,8 @@ class Web:
             Route("/api/events", self._stream),
             Route(PATH, self._take_report, methods=["POST"]),
         ]
-        return Guard(Starlette(routes=routes), self._door)
+        gone = {ClientDisconnect: _say_nothing}
+        return Guard(Starlette(routes=routes, exception_handlers=gone), self._door)
 
     async def _show_page(self, request: Request) -> Response:
         return Response(self._page, media_type="text/html")
@@ -207,6 +218,8 @@ class Web:
             body = await _read(request, _LARGEST_LOGIN)
         except TooLarge:
             body = b""
+        except TimeoutError:
+            return _too_slow()
         token = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
         if not self._door.knows(token.strip()):
             return self._login_page("That is not the token.", 403)
@@ -216,7 +229,8 @@ class Web:
             self._door.cookie,
             httponly=True,
             samesite="strict",
-            secure=request.url.scheme == "https",
+            # Of the proxy in front. Who claims it falsely keeps nothing but his own cookie safe.
+            secure=request.headers.get("x-forwarded-proto") == "https",
         )
         return answer
 
@@ -235,7 +249,8 @@ class Web:
     async def _stream(self, request: Request) -> Response:
         if self._streams >= MOST_STREAMS:
             return _error(503, f"{MOST_STREAMS} pages are open already")
-        return StreamingResponse(self._events(), media_type="text/event-stream")
+        unbuffered = {"x-accel-buffering": "no"}  # a proxy would keep it until there is more of it
+        return StreamingResponse(self._events(), headers=unbuffered, media_type="text/event-stream")
 
     async def _events(self) -> AsyncIterator[bytes]:
         """All there is, then what changes. A page that comes back gets all there is again."""
@@ -259,12 +274,12 @@ class Web:
             return _error(415, "a report must have the content type application/json")
         try:
             async with self._uploads:
-                body = await asyncio.wait_for(_read(request, LARGEST), _SLOWEST_UPLOAD)
+                body = await _read(request, LARGEST)
             report = read_report(body)
         except TooLarge:
             return _error(413, f"a report may have {LARGEST} bytes")
         except TimeoutError:
-            return _error(408, f"a report must arrive within {_SLOWEST_UPLOAD:g} s")
+            return _too_slow()
         except BadReport as error:
             return _error(400, str(error))
         monitor = self._monitor
@@ -274,12 +289,13 @@ class Web:
 
 
 async def _read(request: Request, largest: int) -> bytes:
-    """Raises TooLarge."""
+    """Raises TooLarge, TimeoutError; ClientDisconnect, which `Web.app` handles."""
     body = bytearray()
-    async for part in request.stream():
-        body += part
-        if len(body) > largest:
-            raise TooLarge
+    async with asyncio.timeout(_SLOWEST_UPLOAD):
+        async for part in request.stream():
+            body += part
+            if len(body) > largest:
+                raise TooLarge
     return bytes(body)
 
 

@@ -49,6 +49,7 @@ MOST_BELIEFS = 500
 
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 15.0
+_LONGEST_ROUND = 60.0
 _TIMEOUT = 5.0
 _MOST_NOTES = 1000
 _LONGEST_PROBLEM = 300
@@ -283,6 +284,11 @@ class Beacon:
             term.reason = term.reason or reasons.get((term.key, term.token), "ended")
         return {"beliefs": [*rows, *map(self._shown, list(self._over)[:MOST_BELIEFS])]}
 
+    def _round(self) -> float:
+        """Seconds until the same candidate is told of again, at most."""
+        reports = 1 + len(self._watch.keys()) // MOST_BELIEFS
+        return min(self._interval * reports, _LONGEST_ROUND)
+
     def _send(self, report: dict[str, Any]) -> None:
         """Raises NoAnswer."""
         told, over = report["beliefs"], min(len(self._over), MOST_BELIEFS)
@@ -292,7 +298,7 @@ class Beacon:
             "node": self._node,
             "store": store,
             "namespace": namespace,
-            "interval": self._interval,
+            "interval": self._round(),
             "beliefs": [_aged(row, now) for row in told],
         }
         if self._echo is not None:
@@ -306,7 +312,7 @@ class Beacon:
         try:
             fields = json.loads(answer.body)
             self._echo = _Echo(str(fields["monitor"]), float(fields["stamp"]), self._now())
-        except (ValueError, LookupError, TypeError):
+        except (ValueError, LookupError, TypeError, RecursionError):
             raise NoAnswer(f"{self._endpoint} is no monitor of leaderlock") from None
         for _ in range(over):
             self._over.popleft()
@@ -316,7 +322,7 @@ def _said(body: bytes) -> str:
     """Why a monitor refuses, if it is a monitor that says so."""
     try:
         why = str(json.loads(body)["error"])[:_LONGEST_PROBLEM]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return "(it says nothing that a monitor says)"
     return "".join(letter if letter.isprintable() else "?" for letter in why)
 

@@ -44,7 +44,8 @@ class Endpoint:
         timeout: seconds for each step of a request.
 
     Raises:
-        ConfigurationError: not a URL of that kind. The URL is not in the message.
+        ConfigurationError: not a URL of that kind, or a login in it beside a token in the headers.
+            The URL is not in the message.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class Endpoint:
         self._query = f"?{parts.query}" if parts.query else ""
         self._headers = {"Content-Type": "application/json", **(headers or {})}
         if parts.username is not None:
+            if "Authorization" in self._headers:
+                raise ConfigurationError(
+                    f"{what} gets either the login in its URL or a token: both would go into one "
+                    "header"
+                )
             login = f"{unquote(parts.username)}:{unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {b64encode(login.encode()).decode()}"
 

@@ -407,6 +407,46 @@ def test_where_there_is_no_room_who_is_led_stays_and_the_others_are_counted() ->
     assert world.state.left_out == 2
 
 
+def test_what_is_left_out_is_counted_also_where_nobody_leads() -> None:
+    world = World(most=3)
+    names = {f"job-{number}" for number in range(9)}
+    for _ in range(5):
+        world.state.listed(names, world.now)
+        assert world.state.left_out == 7
+        for name in names:
+            world.see(None, name)
+        world.now += 5
+
+
+def test_what_nodes_make_up_keeps_nothing_out_that_the_store_has() -> None:
+    world = World(most=5)
+    for number in range(9):
+        row = ROW | {"election": f"made-up-{number}"}
+        world.state.tell(read_report(json.dumps(GOOD | {"beliefs": [row]}).encode()), "m", 0.0)
+    assert len(world.state.elections) == 5
+    stored = {"f", "g", "h"}
+    world.state.listed(stored, world.now)
+    assert stored | {"e"} < world.state.elections.keys()
+    assert world.state.left_out == 0
+    world.see(None, "f")
+    for number in range(9):  # nor does it push out what nobody leads
+        row = ROW | {"election": f"made-up-{number}"}
+        world.state.tell(read_report(json.dumps(GOOD | {"beliefs": [row]}).encode()), "m", 0.0)
+    assert stored | {"e"} < world.state.elections.keys()
+
+
+def test_an_election_that_comes_in_place_of_another_one_is_new(world: World) -> None:
+    world = World(most=2)
+    found = []
+    for number in range(3):
+        row = ROW | {"election": f"f-{number}", "over": "resigned"}
+        report = read_report(json.dumps(GOOD | {"beliefs": [row]}).encode())
+        found.append(world.state.tell(report, "m", world.now))
+        found.append(world.state.tell(report, "m", world.now))
+        world.see(None, f"f-{number}")
+    assert found == [True, False] * 3
+
+
 def test_where_elections_are_named_what_nodes_report_of_others_is_left_alone() -> None:
     world = World(only_named=True)
     world.state.elections.clear()
@@ -421,6 +461,20 @@ def test_only_what_has_changed_is_told_again(world: World) -> None:
     world.see(leader("a", 1), "f")
     told = world.state.as_json(world.now, before)
     assert ([e["name"] for e in told["elections"]], told["whole"]) == (["f"], False)
+
+
+def test_what_is_read_again_and_is_the_same_is_not_told_again(world: World) -> None:
+    """On some stores every leader is read again with every lease."""
+    for info in None, leader("a", 1), None:
+        world.see(info)
+        before = world.state.version
+        world.now += 5
+        world.see(info)
+        assert world.state.version == before
+    world.state.fail("e", "?")
+    before = world.state.version
+    world.see(None)
+    assert world.state.version > before
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "x" * 5000])
@@ -475,6 +529,20 @@ ROW = {"election": "e", "candidate": "c", "token": str(token(1)), "since": 1, "u
 def test_what_is_no_report_is_refused(body: str | bytes) -> None:
     with pytest.raises(BadReport):
         read_report(body.encode() if isinstance(body, str) else body)
+
+
+def test_what_can_be_read_and_not_be_shown_is_refused() -> None:
+    """Python reads lists in lists that are a little deeper than what it can print."""
+    whole = json.dumps(GOOD | {"beliefs": [ROW | {"token": "?"}]})
+    for depth in range(500, 1000):
+        with pytest.raises(BadReport):
+            read_report(whole.replace('"?"', "[" * depth + "]" * depth).encode())
+
+
+def test_a_problem_is_one_line_among_those_of_others() -> None:
+    row = ROW | {"problem": "no answer\nALARM: split_brain \u202e\x1b[2J\n"}
+    (read,) = read_report(json.dumps(GOOD | {"beliefs": [row]}).encode()).rows
+    assert read.problem == "no answer ALARM: split_brain   [2J"
 
 
 def test_what_is_a_report_is_read() -> None:

@@ -10,7 +10,6 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -27,27 +26,7 @@ from leaderlock.testing.servers.redis import RedisServer
 from tests.cli.test_errors import fails
 from tests.cli.tools import environment, leaderlock
 from tests.elector.tools import PATIENCE, eventually, in_child
-from tests.monitor.tools import TOKEN, Hook, MonitorProcess
-
-Monitors = Callable[..., MonitorProcess]
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path) -> str:
-    return f"sqlite://{tmp_path}/election.db"
-
-
-@pytest.fixture
-def monitors(tmp_path: Path) -> Iterator[Monitors]:
-    made: list[MonitorProcess] = []
-
-    def make(url: str, *options: str, **more: str) -> MonitorProcess:
-        made.append(MonitorProcess(url, tmp_path, *options, **more))
-        return made[-1]
-
-    yield make
-    for monitor in made:
-        monitor.__exit__()
+from tests.monitor.tools import TOKEN, Hook, Monitors
 
 
 @pytest.mark.parametrize("store", ["sqlite", "redis", "etcd", "zookeeper", "consul"])
@@ -233,6 +212,30 @@ def test_a_monitor_that_is_not_there_holds_up_nothing(
     assert "s3cret" not in caplog.text + repr(reporting)
 
 
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_is_no_monitor_is_told_and_does_not_end_the_beacon(
+    status: int, sqlite: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Hook(answer=(status, b"[" * 60_000))
+    with connect(sqlite) as client, hook.serve() as where:
+        reporting = beacon.start(client, where, interval=0.1)
+        eventually(lambda: len(hook.told) >= 2)
+        reporting.close()
+    assert "is no monitor of leaderlock" in caplog.text or "that a monitor says" in caplog.text
+
+
+def test_a_node_with_many_candidates_says_how_long_a_round_takes(sqlite: str) -> None:
+    """Otherwise those that the last report has left out would be taken for silent."""
+    hook = Hook()
+    with connect(sqlite) as client, hook.serve() as where:
+        kept = [client.elector(f"e-{number}") for number in range(1_200)]
+        reporting = beacon.start(client, where, interval=0.2)
+        eventually(lambda: len(hook.told) > 0)
+        reporting.close()
+    assert len(kept) == 1_200
+    assert hook.told[0]["interval"] == pytest.approx(0.6)
+
+
 def test_a_monitor_of_another_namespace_says_so(
     monitors: Monitors, sqlite: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -280,6 +283,7 @@ def test_a_beacon_ends_with_its_client(monitors: Monitors, sqlite: str) -> None:
         ({"interval": float("nan")}, "interval=nan"),
         ({"interval": True}, "interval=True"),
         ({"token": "ü"}, "printable ASCII"),
+        ({"url": "http://me:pw@127.0.0.1:1", "token": "t" * 16}, "either the login in its URL or"),
     ],
 )
 def test_a_beacon_that_cannot_be(
@@ -406,6 +410,10 @@ def test_prometheus_finds_no_fault_with_the_metrics(monitors: Monitors, sqlite: 
         (["--webhook", "ftp://a/s3cret"], "the webhook must be a URL like"),
         (["--token-file", "/no/such/file"], "cannot read the token file"),
         (["--leaderless", "-1"], "Invalid value for '--leaderless'"),
+        (["--leaderless", "inf"], "--leaderless inf must be a number of seconds; 0: never"),
+        (["--allow-host", "monitor.example:80"], "must be a name alone, without a port"),
+        (["--allow-host", "http://monitor.example"], "must be a name alone"),
+        (["--allow-host", "["], "must be a name alone"),
         (["--max-elections", "0"], "Invalid value for '--max-elections'"),
         (["a", "b", "--max-elections", "1"], "2 elections are named"),
         (["x" * 256], "an election's name has 1 to 255 characters"),
@@ -472,6 +480,7 @@ def test_a_stream_begins_with_everything_and_goes_on_with_what_changes(
         connection.request("GET", "/api/events", headers={"Last-Event-ID": "99999"})
         reply = connection.getresponse()
         assert reply.headers["content-type"].startswith("text/event-stream")
+        assert reply.headers["x-accel-buffering"] == "no"  # or nginx keeps it to itself
 
         def message(reply: http.client.HTTPResponse = reply) -> Any:
             while not (line := reply.readline()).startswith(b"data: "):

@@ -97,20 +97,21 @@ def test_what_candidates_are_called_is_text(browser: Browser, tmp_path: Path) ->
 def test_a_lost_connection_is_told_and_comes_back(browser: Browser, tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/election.db"
     with connect(url, ttl=5) as client:
-        with MonitorProcess(url, tmp_path) as monitor:
+        with MonitorProcess(url, tmp_path, "cron", "--leaderless", "1") as monitor:
             browser.open(monitor.url)
-            browser.wait_text("#connection", "live")
+            browser.wait_text("#present", "cron")
             monitor.end()
             browser.wait_text("#connection", "connection lost")
             browser.wait_text("#lost", "What is shown is old")
         where = monitor.url.removeprefix("http://").rstrip("/")
-        with (
-            MonitorProcess(url, tmp_path, "--listen", where),
-            client.elector("billing", candidate_id="web-1").lead(timeout=PATIENCE),
-        ):
+        options = ("--listen", where, "--leaderless", "1")
+        with MonitorProcess(url, tmp_path, "billing", *options):
             browser.wait_text("#connection", "live")
             browser.wait_text("#lost", "old", there=False)
-            browser.wait_text(f"{card('billing')} .leader", "web-1")
+            browser.wait_text("#present", "billing")  # also its first alarm, but another one
+            browser.wait_text("#present", "cron", there=False)
+            with client.elector("billing", candidate_id="web-1").lead(timeout=PATIENCE):
+                browser.wait_text(f"{card('billing')} .leader", "web-1")
 
 
 def test_a_token_is_asked_for_once(browser: Browser, tmp_path: Path) -> None:

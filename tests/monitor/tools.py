@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -124,10 +124,19 @@ class MonitorProcess:
         return self._log.read_text()
 
 
-class Hook:
-    """A webhook that remembers what it was told, and fails as often as it is asked to."""
+Monitors = Callable[..., MonitorProcess]
+"""Starts one on a store, with options and environment. It is ended with the test."""
 
-    def __init__(self, failures: int = 0) -> None:
+
+class Hook:
+    """A webhook that remembers what it was told, and fails as often as it is asked to.
+
+    Args:
+        answer: its code of HTTP, and the body.
+    """
+
+    def __init__(self, failures: int = 0, answer: tuple[int, bytes] = (204, b"")) -> None:
+        self.answer = answer
         self.told: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.failures = failures
@@ -144,14 +153,16 @@ class Hook:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.paths.append(self.path)
+                status, reply = hook.answer
                 if hook.failures:
                     hook.failures -= 1
-                    self.send_response(503)
+                    status, reply = 503, b""
                 else:
                     hook.told.append(body)
-                    self.send_response(204)
-                self.send_header("Content-Length", "0")
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(reply)))
                 self.end_headers()
+                self.wfile.write(reply)
 
             def log_message(self, *args: object) -> None:
                 pass

@@ -60,6 +60,7 @@ function retry() {
 }
 
 function take(message) {
+  if (told?.monitor.id !== message.monitor.id) forgetAlarms(); // another one counts anew
   told = message;
   heardAt = performance.now() / 1000;
   if (message.whole) {
@@ -120,6 +121,11 @@ function showPlace() {
 
 const shownAlarms = new Map();
 
+function forgetAlarms() {
+  for (const { root } of shownAlarms.values()) root.remove();
+  shownAlarms.clear();
+}
+
 function showAlarms() {
   const there = new Set(told.alarms.map((alarm) => alarm.number));
   for (const [number, shown] of shownAlarms) {
@@ -148,7 +154,7 @@ function showAlarms() {
   $("past").replaceChildren();
   for (const alarm of told.past_alarms) {
     const where = alarm.election === null ? "" : ` in ${alarm.election}`;
-    make($("past"), "li", {
+    make(make($("past"), "li"), "bdi", {
       text: `${TITLES[alarm.kind] ?? alarm.kind}${where}: ${alarm.why} (for ${span(alarm.resolved - alarm.raised)}, resolved ${span(now() - alarm.resolved)} ago)`,
     });
   }
