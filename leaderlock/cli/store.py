@@ -16,6 +16,7 @@ from leaderlock.config import Config, read_mapping, resolve
 from leaderlock.errors import ConfigurationError
 
 _PANEL = "Store"
+_CLOSING = 1.0  # seconds for a store that hangs: no command has a term to release with it
 
 Url = Annotated[
     str | None,
@@ -122,7 +123,7 @@ class Place:
         try:
             yield client
         finally:
-            client.close(client.timing.request_timeout)
+            client.close(min(_CLOSING, client.timing.request_timeout))
 
 
 def require_election(config: Config, given: str | None) -> str:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import OrderedDict, deque
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Iterable, Iterator, Mapping, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +29,7 @@ HOLD = 60.0
 
 _FORGET = 24 * 3600.0
 _LARGEST_METADATA = 4096
+_DEEPER = 100
 
 
 @dataclass(slots=True)
@@ -92,6 +93,8 @@ class Election:
 
     def see(self, info: LeaderInfo | None, now: float) -> bool:
         """The store has told who leads. Returns whether there is anything new to show."""
+        if info is not None:
+            info = LeaderInfo(info.candidate_id, info.token, _bounded(info.metadata))
         is_first = self.read_at is None
         is_new = is_first or self.failing is not None or self.leader != info
         if is_first:
@@ -251,7 +254,7 @@ class Election:
                 "epoch": leader.token.epoch,
                 "value": str(leader.token.value),
                 "source": leader.token.source,
-                "metadata": _bounded(leader),
+                "metadata": leader.metadata,
                 "since": None if term is None else term.began,
                 "since_is_exact": term is not None and term.is_whole,
             },
@@ -276,13 +279,16 @@ class Election:
         }
 
 
-def _bounded(leader: LeaderInfo) -> Any:
+def _bounded(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Metadata that a candidate of ours can show; what else writes there may show more."""
     try:
-        is_short = len(json.dumps(dict(leader.metadata), allow_nan=False)) <= _LARGEST_METADATA
+        deeper: Any = dict(metadata)  # to be compared, and encoded as a part of more
+        for _ in range(_DEEPER):
+            deeper = [deeper]
+        is_short = len(json.dumps(deeper, allow_nan=False)) <= _LARGEST_METADATA + 2 * _DEEPER
     except (TypeError, ValueError, RecursionError):
         is_short = False
-    return dict(leader.metadata) if is_short else {"leaderlock": "these metadata cannot be shown"}
+    return dict(metadata) if is_short else {"leaderlock": "these metadata cannot be shown"}
 
 
 @dataclass(slots=True)

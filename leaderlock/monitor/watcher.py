@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Set
 from typing import Any
 
 from leaderlock.backends.admin import Admin
@@ -96,7 +96,7 @@ class Watcher:
         self._post(self._listed, frozenset(names) - {PROBE, ""}, self._now())
         return max(_LIST_PAUSE, _SHARE * (time.monotonic() - began))
 
-    def _listed(self, names: Collection[str], now: float) -> None:
+    def _listed(self, names: Set[str], now: float) -> None:
         self._state.listed(names, now)
         self.follow(self._state.elections.keys())
 

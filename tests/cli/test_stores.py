@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import sys
+import time
 import uuid
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,8 +14,10 @@ from typing import Any
 import pytest
 
 from leaderlock import FencingToken, LeaderElector, LossReason, connect
+from leaderlock.cli.store import Place
+from leaderlock.testing.servers.redis import RedisServer
 from tests.cli.tools import leaderlock
-from tests.elector.tools import Record, eventually
+from tests.elector.tools import PATIENCE, Record, eventually
 
 STORES = ("sqlite", "redis", "etcd", "zookeeper", "consul")
 QUEUES = ("etcd", "zookeeper")
@@ -170,3 +173,14 @@ def test_run_on_every_store_hands_no_connection_on(cli: Cli) -> None:
     token, *descriptors = told.split()
     assert FencingToken.parse(token).epoch == 1
     assert sorted(descriptors) == ["0", "1", "2", "3"]  # the last is that of the listing
+
+
+def test_a_store_that_hangs_holds_up_no_command_at_its_end() -> None:
+    """However long a request may take with that ttl."""
+    with RedisServer() as server:
+        with Place(server.url, ttl=200).client() as client:
+            server.freeze()
+            runtime = client.runtime()
+            runtime.ask_later("leader", runtime.backend.leader, "e")
+            began = time.monotonic()
+        assert time.monotonic() - began < PATIENCE < client.timing.request_timeout

@@ -77,6 +77,16 @@ class Browser:
         features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
 
+    def offline(self, *, wanted: bool) -> None:
+        network = {
+            "offline": wanted,
+            "latency": 0,
+            "downloadThroughput": -1,
+            "uploadThroughput": -1,
+        }
+        self.driver.execute_cdp_cmd("Network.enable", {})
+        self.driver.execute_cdp_cmd("Network.emulateNetworkConditions", network)
+
     def picture(self, file: Path) -> None:
         self.driver.save_screenshot(str(file))
 

@@ -103,9 +103,12 @@ def test_a_lost_connection_is_told_and_comes_back(browser: Browser, tmp_path: Pa
             monitor.end()
             browser.wait_text("#connection", "connection lost")
             browser.wait_text("#lost", "What is shown is old")
+        browser.offline(wanted=True)
         where = monitor.url.removeprefix("http://").rstrip("/")
         options = ("--listen", where, "--leaderless", "1")
-        with MonitorProcess(url, tmp_path, "billing", *options):
+        with MonitorProcess(url, tmp_path, "billing", *options) as monitor:
+            monitor.wait_alarm("leaderless")
+            browser.offline(wanted=False)
             browser.wait_text("#connection", "live")
             browser.wait_text("#lost", "old", there=False)
             browser.wait_text("#present", "billing")  # also its first alarm, but another one
