@@ -77,6 +77,13 @@ class Browser:
         features = {"features": [{"name": "prefers-color-scheme", "value": scheme}]}
         self.driver.execute_cdp_cmd("Emulation.setEmulatedMedia", features)
 
+    @contextmanager
+    def width(self, pixels: int) -> Iterator[None]:
+        size = {"width": pixels, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+        self.driver.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+        yield
+        self.driver.execute_cdp_cmd("Emulation.clearDeviceMetricsOverride", {})
+
     def offline(self, *, wanted: bool) -> None:
         network = {
             "offline": wanted,

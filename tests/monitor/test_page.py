@@ -94,6 +94,37 @@ def test_what_candidates_are_called_is_text(browser: Browser, tmp_path: Path) ->
         assert browser.complaints() == []
 
 
+def test_every_candidate_has_a_colour_and_a_narrow_page_can_be_read(
+    browser: Browser, tmp_path: Path
+) -> None:
+    url = f"sqlite://{tmp_path}/election.db"
+    with (
+        MonitorProcess(url, tmp_path) as monitor,
+        connect(url, ttl=5) as client,
+        client.elector("e", candidate_id="web-1").lead(timeout=PATIENCE),
+    ):
+        browser.open(monitor.url)
+        browser.wait_text(".leader", "web-1")
+        colours = browser.driver.execute_async_script(COLOURS, f"{monitor.url}static/timeline.js")
+        assert set(colours) == {f"c{number}" for number in range(8)}
+        with browser.width(400):
+            browser.press(f"{card('e')} summary", "\n")
+            browser.wait_text(f"{card('e')} details", "leads")
+            assert browser.driver.execute_script(BROKEN) == []
+
+
+COLOURS = """
+const [where, done] = arguments;
+import(where).then(({ colour }) => done([...Array(200).keys()].map((n) => colour(`web-${n}`))));
+"""
+BROKEN = """
+const lines = (e) => e.getBoundingClientRect().height / parseFloat(getComputedStyle(e).lineHeight);
+const heads = [...document.querySelectorAll("th")].filter((e) => lines(e) > 2);
+const wide = document.documentElement.scrollWidth > 400 ? ["the page"] : [];
+return [...wide, ...heads.map((e) => e.textContent)];
+"""
+
+
 def test_a_lost_connection_is_told_and_comes_back(browser: Browser, tmp_path: Path) -> None:
     url = f"sqlite://{tmp_path}/election.db"
     with connect(url, ttl=5) as client:

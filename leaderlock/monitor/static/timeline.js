@@ -16,7 +16,7 @@ export function span(seconds) {
 export function colour(name) {
   let hash = 2166136261;
   for (const letter of name) hash = Math.imul(hash ^ letter.codePointAt(0), 16777619) >>> 0;
-  return `c${(hash ^ (hash >>> 15)) % 8}`;
+  return `c${((hash ^ (hash >>> 15)) >>> 0) % 8}`; // without >>> 0, half of them are negative
 }
 
 function make(parent, kind, attributes, text) {
