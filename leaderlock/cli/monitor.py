@@ -13,6 +13,7 @@ from leaderlock.cli import exits
 from leaderlock.cli.output import print_json
 from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url
 from leaderlock.errors import ConfigurationError
+from leaderlock.url import name
 
 HELP = """
 Watch elections from outside: a web page, Prometheus metrics, and alarms.
@@ -141,6 +142,7 @@ def _token(file: Path | None) -> str | None:
 
 
 def _name(text: str) -> str:
-    if not 1 <= len(text) <= 255:
-        raise ConfigurationError(f"an election's name has 1 to 255 characters, not {len(text)}")
-    return text
+    try:
+        return name(text)
+    except ValueError as error:
+        raise ConfigurationError(f"an election's name must be {error}") from None

@@ -318,6 +318,7 @@ class State:
         self.version = 1
         self.removed = 0
         self.left_out = 0
+        self._idle: list[Election] = []  # at the last look, if it was full; the oldest last
         self.reports = 0
         self.store_error: str | None = None
         self.answered_at: float | None = None
@@ -342,11 +343,13 @@ class State:
         return True
 
     def _make_room(self) -> bool:
-        idle = [election for election in self.elections.values() if election.is_idle]
-        if not idle:
-            return False
-        self._remove(min(idle, key=lambda election: election.known_at).name)
-        return True
+        # Not looked for here: thousands may be too many, and be told of again and again.
+        while self._idle:
+            election = self._idle.pop()
+            if self.elections.get(election.name) is election and election.is_idle:
+                self._remove(election.name)
+                return True
+        return False
 
     def _remove(self, name: str) -> None:
         del self.elections[name]
@@ -413,14 +416,16 @@ class State:
         if report.echo is not None and report.echo[0] == monitor:
             _, stamp, age = report.echo
             echo = min(now, stamp + age - DRIFT * age)
-        known = len(self.elections)
+        is_new = False
         for row in report.rows:
+            was_known = row.election in self.elections
             if not self.add(row.election, now):
                 continue
+            is_new |= not was_known
             election = self.elections[row.election]
             if election.tell(report, row, echo, now):
                 self._changed(election)
-        return len(self.elections) != known
+        return is_new
 
     # What is wrong
 
@@ -430,6 +435,9 @@ class State:
         for node, silent_at in list(self.nodes.items()):
             if now > silent_at:
                 del self.nodes[node]
+        is_full = len(self.elections) >= self.most
+        idle = [each for each in self.elections.values() if is_full and each.is_idle]
+        self._idle = sorted(idle, key=lambda election: election.known_at, reverse=True)
         changes = list(self.alarms.update(conditions, now))
         if changes:
             self._changed()

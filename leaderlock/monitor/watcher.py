@@ -17,7 +17,7 @@ from leaderlock.client import Client
 from leaderlock.errors import LeaderLockError
 from leaderlock.monitor.state import State
 from leaderlock.observer import LeaderInfo, decode_reading
-from leaderlock.workers import Recurring
+from leaderlock.workers import Recurring, Workers
 
 PROBE = "leaderlock-monitor"
 """An election that is read to see whether the store answers. Nobody leads it."""
@@ -50,7 +50,10 @@ class Watcher:
         self._post = post
         self._admin = admin
         self._readers: dict[str, _Reader] = {}
-        self._probe = Recurring(self._runtime.io, self._look)
+        # Not one of the io threads: to a store that is silent, each of thousands of readings takes
+        # them for a while, and that it is silent must be known before.
+        self._prober = Workers("leaderlock-probe", 1)
+        self._probe = Recurring(self._prober, self._look)
         self._listing = Recurring(self._runtime.io, self._list)
 
     def start(self) -> None:
@@ -58,6 +61,10 @@ class Watcher:
         self._probe.due_in(0.0)
         if self._admin is not None:
             self._listing.due_in(0.0)
+
+    def stop(self) -> None:
+        """End the probe. What reads on threads of the session ends with it."""
+        self._prober.close()
 
     def follow(self, names: Collection[str]) -> None:
         """Read these elections, and no others. Called where the state lives."""
@@ -71,7 +78,7 @@ class Watcher:
         for reader in self._readers.values():
             reader.wake()
 
-    # On the io threads
+    # On the io threads, and that of the probe
 
     def _look(self) -> float:
         try:

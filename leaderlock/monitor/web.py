@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlsplit
 
 from starlette.applications import Starlette
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import JSONResponse, RedirectResponse, Response, StreamingResponse
 from starlette.routing import Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
@@ -133,7 +133,8 @@ class Guard:
         await answer(scope, receive, send_safely)
 
     def _refusal(self, request: Request) -> ASGIApp | None:
-        path = request.url.path
+        # What the routes go by. `url` is put together from what the asker says the host is.
+        path = request.scope["path"]
         if not self._door.is_host(request):
             return _error(421, "this monitor is not asked by that name: see --allow-host")
         if path.startswith(_OPEN) or self._door.lets_in(request):
@@ -149,6 +150,11 @@ class Guard:
 
 def _error(status: int, text: str, headers: dict[str, str] | None = None) -> JSONResponse:
     return JSONResponse({"error": text}, status, headers)
+
+
+def _gone() -> Response:
+    """For who has gone before all was said, as a node that is killed: nobody reads it."""
+    return _error(400, "the request has ended before its end")
 
 
 class TooLarge(Exception):
@@ -207,6 +213,8 @@ class Web:
             body = await _read(request, _LARGEST_LOGIN)
         except TooLarge:
             body = b""
+        except ClientDisconnect:
+            return _gone()
         token = parse_qs(body.decode(errors="replace")).get("token", [""])[0]
         if not self._door.knows(token.strip()):
             return self._login_page("That is not the token.", 403)
@@ -261,6 +269,8 @@ class Web:
             async with self._uploads:
                 body = await asyncio.wait_for(_read(request, LARGEST), _SLOWEST_UPLOAD)
             report = read_report(body)
+        except ClientDisconnect:
+            return _gone()
         except TooLarge:
             return _error(413, f"a report may have {LARGEST} bytes")
         except TimeoutError:

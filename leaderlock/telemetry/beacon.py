@@ -170,6 +170,8 @@ class Beacon:
     def _begin(self) -> None:
         """Also in a forked child, which is a node of its own, and has no thread yet."""
         is_child = hasattr(self, "_thread")
+        if is_child and self._stop.is_set():
+            return  # closed by the parent
         self._node = default_candidate_id()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -305,9 +307,12 @@ class Beacon:
             )
         try:
             fields = json.loads(answer.body)
-            self._echo = _Echo(str(fields["monitor"]), float(fields["stamp"]), self._now())
-        except (ValueError, LookupError, TypeError):
+            monitor, stamp = str(fields["monitor"]), float(fields["stamp"])
+            if not math.isfinite(stamp):
+                raise ValueError
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             raise NoAnswer(f"{self._endpoint} is no monitor of leaderlock") from None
+        self._echo = _Echo(monitor, stamp, self._now())
         for _ in range(over):
             self._over.popleft()
 
@@ -316,7 +321,7 @@ def _said(body: bytes) -> str:
     """Why a monitor refuses, if it is a monitor that says so."""
     try:
         why = str(json.loads(body)["error"])[:_LONGEST_PROBLEM]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return "(it says nothing that a monitor says)"
     return "".join(letter if letter.isprintable() else "?" for letter in why)
 

@@ -13,7 +13,7 @@ from leaderlock.monitor.alarms import GRACE, MOST_PAST, Kind
 from leaderlock.monitor.beliefs import MOST_BELIEFS
 from leaderlock.monitor.metrics import MonitorCollector
 from leaderlock.monitor.report import BadReport, read_report
-from leaderlock.monitor.state import HOLD, MOST_NODES, MOST_OUTAGES, MOST_TERMS, State
+from leaderlock.monitor.state import HOLD, MOST_NODES, MOST_OUTAGES, MOST_TERMS, Election, State
 from leaderlock.monitor.watcher import sound
 
 
@@ -405,6 +405,31 @@ def test_where_there_is_no_room_who_is_led_stays_and_the_others_are_counted() ->
     world.state.listed({"f", "g", "h", "i"}, world.now)
     assert set(world.state.elections) == {"e", "f", "g"}
     assert world.state.left_out == 2
+
+
+def test_what_a_node_reports_in_place_of_one_that_is_forgotten_is_new() -> None:
+    world = World(most=2)
+    world.state.add("idle", world.now)
+    world.see(None, "idle")
+    world.state.tick(world.now)
+    body = json.dumps(GOOD | {"beliefs": [ROW | {"election": "busy"}]}).encode()
+    assert world.state.tell(read_report(body), "m", world.now), "it has to be read, too"
+    assert set(world.state.elections) == {"e", "busy"}
+    assert not world.state.tell(read_report(body), "m", world.now)
+
+
+def test_thousands_too_many_cost_no_look_at_all_that_are_kept_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(Election, "is_idle", property(lambda self: looked.append(self.name)))
+    world = World(most=100)
+    names = [f"job-{number}" for number in range(2000)]
+    world.state.listed(names, world.now)
+    world.state.tick(world.now)
+    world.state.listed(names, world.now)
+    assert world.state.left_out == 2000 - 99
+    assert len(looked) <= 100
 
 
 def test_where_elections_are_named_what_nodes_report_of_others_is_left_alone() -> None:

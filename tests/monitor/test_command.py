@@ -180,6 +180,28 @@ def test_a_store_that_stops_is_an_alarm_and_nobody_is_called_leaderless(
         eventually(lambda: hook.changes("resolved") == ["leaderless", "store_unreachable"])
 
 
+def test_a_store_that_hangs_is_one_alarm_however_many_elections_are_read(
+    monitors: Monitors,
+) -> None:
+    hook = Hook()
+    with RedisServer() as server, hook.serve() as where:
+        # Each is read again after a ttl: all of them just before the store hangs.
+        with connect(server.url, ttl=3, quarantine=False) as client:
+            electors = [client.elector(f"job-{number}") for number in range(300)]
+            for elector in electors:
+                elector.start()
+            for elector in electors:
+                assert elector.wait_elected(PATIENCE)
+            monitor = monitors(server.url, "--ttl", "30", "--webhook", where)
+            eventually(lambda: sum(bool(e["leader"]) for e in monitor.state()["elections"]) == 300)
+            server.freeze()
+            monitor.wait_alarm("store_unreachable")
+            assert monitor.alarms() == {("store_unreachable", None)}
+            server.thaw()
+        monitor.wait_alarm("store_unreachable", raised=False)
+    assert hook.changes("raised") == ["store_unreachable"]
+
+
 def test_a_leader_that_cannot_renew_is_an_alarm(monitors: Monitors, sqlite: str) -> None:
     monitor = monitors(sqlite)
     with RedisServer() as server, connect(server.url, ttl=30, quarantine=False) as client:
@@ -259,6 +281,43 @@ def test_a_forked_child_is_a_node_of_its_own(monitors: Monitors, sqlite: str) ->
     client.close()
 
 
+def test_a_beacon_that_was_closed_does_not_come_back_in_a_forked_child(
+    monitors: Monitors, sqlite: str
+) -> None:
+    monitor = monitors(sqlite)
+    client = connect(sqlite, ttl=5)
+    reporting = beacon.start(client, monitor.url, interval=0.1)
+    elector = client.elector("e", candidate_id="web-1")
+    reporting.close(PATIENCE)
+
+    def lead_in_the_child() -> None:
+        with elector.lead(timeout=PATIENCE):
+            assert elector.resign()
+        client.close()  # the listeners have heard of it then
+        names = [thread.name for thread in threading.enumerate()]
+        assert "leaderlock-beacon" not in names, names
+
+    assert in_child(lead_in_the_child) == ""
+    client.close()
+
+
+@pytest.mark.parametrize(
+    "answer", [b"[" * 60_000, b'{"monitor": "m", "stamp": 1%s}' % (b"0" * 400), b'"', b"{}",
+               b'{"monitor": "m", "stamp": NaN}']
+)  # fmt: skip
+@pytest.mark.parametrize("status", [200, 400])
+def test_what_is_no_monitor_does_not_end_a_beacon(
+    status: int, answer: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    hook = Hook(answer=(status, answer))
+    with hook.serve() as where, connect("memory://") as client:
+        reporting = beacon.start(client, where, interval=0.1)
+        eventually(lambda: len(hook.told) >= 3)
+        reporting.close(PATIENCE)
+    assert caplog.text.count("beacon_failing") == 1
+    assert ("is no monitor" if status == 200 else "refuses reports: 400") in caplog.text
+
+
 def test_a_beacon_ends_with_its_client(monitors: Monitors, sqlite: str) -> None:
     monitor = monitors(sqlite)
     client = connect(sqlite)
@@ -311,6 +370,9 @@ def test_a_token_opens_and_nothing_else_does(monitors: Monitors, sqlite: str) ->
             assert monitor.ask(path, Authorization=shown).status == 401, path
     assert monitor.ask("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
     assert monitor.ask("/api/state", Cookie=f"leaderlock-monitor={TOKEN}").status == 401
+    # What is asked for does not depend on what the asker calls the host.
+    for host in ("x/static/?", "x/login?", "x/healthz#"):
+        assert monitor.ask("/api/state", Host=host).status == 401, host
     assert monitor.ask("/healthz").status == 200
     front = monitor.ask("/")
     assert (front.status, front.headers["location"]) == (303, "login")
@@ -361,9 +423,16 @@ def test_reports_that_are_none_change_nothing(monitors: Monitors, sqlite: str) -
             assert status == 413
         else:
             assert reply.status == status
+    with socket.create_connection(("127.0.0.1", urlsplit(monitor.url).port or 0)) as given_up:
+        given_up.sendall(
+            b"POST /api/beliefs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+            b"Content-Type: application/json\r\n\r\n{"
+        )
     assert monitor.state()["nodes"] == 0
     assert monitor.ask("/static/../server.py").status == 404
     assert monitor.ask("/static/%2e%2e%2fserver.py").status == 404
+    assert monitor.end() == 128 + signal.SIGTERM
+    assert "Traceback" not in monitor.said()
 
 
 def test_what_is_served_carries_the_headers_of_a_safe_page(monitors: Monitors, sqlite: str) -> None:
@@ -408,8 +477,9 @@ def test_prometheus_finds_no_fault_with_the_metrics(monitors: Monitors, sqlite: 
         (["--leaderless", "-1"], "Invalid value for '--leaderless'"),
         (["--max-elections", "0"], "Invalid value for '--max-elections'"),
         (["a", "b", "--max-elections", "1"], "2 elections are named"),
-        (["x" * 256], "an election's name has 1 to 255 characters"),
-        ([""], "an election's name has 1 to 255 characters"),
+        (["x" * 256], "an election's name must be a text of 1 to 255 characters"),
+        ([""], "an election's name must be a text of 1 to 255 characters"),
+        (["\udcff"], "without lone surrogates"),
         (["--url", "memory://"], "memory:// lives within one process"),
         (["--url", "mysql://a"], "no backend for mysql://"),
     ],

@@ -125,9 +125,14 @@ class MonitorProcess:
 
 
 class Hook:
-    """A webhook that remembers what it was told, and fails as often as it is asked to."""
+    """A webhook that remembers what it was told, and fails as often as it is asked to.
 
-    def __init__(self, failures: int = 0) -> None:
+    Args:
+        answer: status and body of what it says otherwise.
+    """
+
+    def __init__(self, failures: int = 0, answer: tuple[int, bytes] = (204, b"")) -> None:
+        self._answer = answer
         self.told: list[dict[str, Any]] = []
         self.paths: list[str] = []
         self.failures = failures
@@ -144,14 +149,15 @@ class Hook:
             def do_POST(self) -> None:
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 hook.paths.append(self.path)
+                status, said = (503, b"") if hook.failures else hook._answer
                 if hook.failures:
                     hook.failures -= 1
-                    self.send_response(503)
                 else:
                     hook.told.append(body)
-                    self.send_response(204)
-                self.send_header("Content-Length", "0")
+                self.send_response(status)
+                self.send_header("Content-Length", str(len(said)))
                 self.end_headers()
+                self.wfile.write(said)
 
             def log_message(self, *args: object) -> None:
                 pass
