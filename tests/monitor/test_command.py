@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -10,44 +11,25 @@ import subprocess
 import sys
 import threading
 import uuid
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 
-from leaderlock import ConfigurationError, LeaderElector, connect
+from leaderlock import LeaderElector, connect
 from leaderlock.backends.admin import admin_of
+from leaderlock.monitor.server import Monitor, Wish, listen
+from leaderlock.monitor.web import Door, Web
 from leaderlock.telemetry import beacon
 from leaderlock.telemetry.events import Renewed
-from leaderlock.telemetry.post import Endpoint, NoAnswer
 from leaderlock.testing.servers.programs import program
 from leaderlock.testing.servers.redis import RedisServer
 from tests.cli.test_errors import fails
 from tests.cli.tools import environment, leaderlock
-from tests.elector.tools import PATIENCE, eventually, in_child
-from tests.monitor.tools import TOKEN, Hook, MonitorProcess
-
-Monitors = Callable[..., MonitorProcess]
-
-
-@pytest.fixture
-def sqlite(tmp_path: Path) -> str:
-    return f"sqlite://{tmp_path}/election.db"
-
-
-@pytest.fixture
-def monitors(tmp_path: Path) -> Iterator[Monitors]:
-    made: list[MonitorProcess] = []
-
-    def make(url: str, *options: str, **more: str) -> MonitorProcess:
-        made.append(MonitorProcess(url, tmp_path, *options, **more))
-        return made[-1]
-
-    yield make
-    for monitor in made:
-        monitor.__exit__()
+from tests.elector.tools import PATIENCE, eventually
+from tests.monitor.tools import TOKEN, Hook, Monitors
 
 
 @pytest.mark.parametrize("store", ["sqlite", "redis", "etcd", "zookeeper", "consul"])
@@ -240,123 +222,21 @@ def test_run_reports_to_a_monitor(monitors: Monitors, sqlite: str) -> None:
     assert (belief["candidate"], belief["over"]) == ("web-1", "stopped")
 
 
-# The beacon
-
-
-def test_a_monitor_that_is_not_there_holds_up_nothing(
-    sqlite: str, caplog: pytest.LogCaptureFixture
+def test_a_monitor_that_has_met_a_fault_ends_instead_of_raising_no_alarms(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with connect(sqlite, ttl=5) as client:
-        reporting = beacon.start(client, "http://127.0.0.1:1/?token=s3cret", interval=0.1)
-        with client.elector("e").lead(timeout=PATIENCE):
-            eventually(lambda: "leaderlock.beacon_failing" in caplog.text)
-        reporting.close()
-    assert caplog.text.count("beacon_failing") == 1
-    assert "s3cret" not in caplog.text + repr(reporting)
+    def fault(now: float) -> None:
+        raise ValueError("a fault")
 
+    async def run(monitor: Monitor) -> None:
+        monkeypatch.setattr(monitor.state, "tick", fault)
+        config = uvicorn.Config(Web(monitor, Door(None, ())).app, lifespan="off", log_config=None)
+        with listen("127.0.0.1:0") as place:
+            await asyncio.wait_for(monitor.run(uvicorn.Server(config), place), PATIENCE)
 
-def test_a_monitor_of_another_namespace_says_so(
-    monitors: Monitors, sqlite: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    monitor = monitors(sqlite)
-    with connect(sqlite, namespace="another") as client:
-        reporting = beacon.start(client, monitor.url, interval=0.1)
-        eventually(lambda: "this monitor watches the namespace 'leaderlock'" in caplog.text)
-        reporting.close()
-
-
-def test_a_forked_child_is_a_node_of_its_own(monitors: Monitors, sqlite: str) -> None:
-    monitor = monitors(sqlite)
-    client = connect(sqlite, ttl=5)
-    reporting = beacon.start(client, monitor.url, interval=0.1)
-    elector = client.elector("e", candidate_id="web-1")
-
-    def lead_in_the_child() -> None:
-        with elector.lead(timeout=PATIENCE):
-            eventually(lambda: (monitor.election("e") or {}).get("beliefs"))
-
-    assert in_child(lead_in_the_child) == ""
-    eventually(lambda: monitor.state()["nodes"] == 2)
-    reporting.close()
-    client.close()
-
-
-def test_a_beacon_that_was_closed_does_not_come_back_in_a_forked_child(
-    monitors: Monitors, sqlite: str
-) -> None:
-    monitor = monitors(sqlite)
-    client = connect(sqlite, ttl=5)
-    reporting = beacon.start(client, monitor.url, interval=0.1)
-    elector = client.elector("e", candidate_id="web-1")
-    reporting.close(PATIENCE)
-
-    def lead_in_the_child() -> None:
-        with elector.lead(timeout=PATIENCE):
-            assert elector.resign()
-        client.close()  # the listeners have heard of it then
-        names = [thread.name for thread in threading.enumerate()]
-        assert "leaderlock-beacon" not in names, names
-
-    assert in_child(lead_in_the_child) == ""
-    client.close()
-
-
-@pytest.mark.parametrize(
-    "answer", [b"[" * 60_000, b'{"monitor": "m", "stamp": 1%s}' % (b"0" * 400), b'"', b"{}",
-               b'{"monitor": "m", "stamp": NaN}']
-)  # fmt: skip
-@pytest.mark.parametrize("status", [200, 400])
-def test_what_is_no_monitor_does_not_end_a_beacon(
-    status: int, answer: bytes, caplog: pytest.LogCaptureFixture
-) -> None:
-    hook = Hook(answer=(status, answer))
-    with hook.serve() as where, connect("memory://") as client:
-        reporting = beacon.start(client, where, interval=0.1)
-        eventually(lambda: len(hook.told) >= 3)
-        reporting.close(PATIENCE)
-    assert caplog.text.count("beacon_failing") == 1
-    assert ("is no monitor" if status == 200 else "refuses reports: 400") in caplog.text
-
-
-def test_a_beacon_ends_with_its_client(monitors: Monitors, sqlite: str) -> None:
-    monitor = monitors(sqlite)
-    client = connect(sqlite)
-    reporting = beacon.start(client, monitor.url, interval=0.1)
-    del client
-    reporting._thread.join(PATIENCE)
-    assert not reporting._thread.is_alive()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"url": "nonsense"}, "the monitor must be a URL like"),
-        ({"url": "ftp://a"}, "the monitor must be a URL like"),
-        ({"url": "http://a:99999999"}, "the monitor must be a URL like"),
-        ({"url": "http://a b"}, "the monitor must be a URL like"),
-        ({"url": None}, "no monitor given"),
-        ({"interval": 0}, "interval=0 must be 0.1 to 60 seconds"),
-        ({"interval": float("nan")}, "interval=nan"),
-        ({"interval": True}, "interval=True"),
-        ({"token": "ü"}, "printable ASCII"),
-    ],
-)
-def test_a_beacon_that_cannot_be(
-    wrong: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("LEADERLOCK_MONITOR", raising=False)
-    with pytest.raises(ConfigurationError, match=said):
-        beacon.start(connect("memory://"), **({"url": "http://127.0.0.1:1"} | wrong))
-
-
-def test_an_endpoint_says_nothing_of_its_secrets() -> None:
-    endpoint = Endpoint("it", "http://me:s3cret@127.0.0.1:1/s3cret?k=s3cret", timeout=1)
-    with pytest.raises(NoAnswer) as failure:
-        endpoint.post(b"{}")
-    assert "s3cret" not in f"{endpoint} {endpoint!r} {failure.value}"
-    with pytest.raises(ConfigurationError) as refusal:
-        Endpoint("it", "http://me:s3cret@[/", timeout=1)
-    assert "s3cret" not in str(refusal.value)
+    with connect("memory://") as client, pytest.raises(ExceptionGroup) as ended:
+        asyncio.run(run(Monitor(client, Wish(elections=["e"]), None)))
+    assert "a fault" in str(ended.value.exceptions)
 
 
 # Who may ask

@@ -7,7 +7,7 @@ import json
 import signal
 import subprocess
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -122,6 +122,10 @@ class MonitorProcess:
 
     def said(self) -> str:
         return self._log.read_text()
+
+
+Monitors = Callable[..., MonitorProcess]
+"""Makes them: the URL of a store, options, and what is in the environment."""
 
 
 class Hook:
