@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection
+from dataclasses import replace
 from typing import Any
 
 from leaderlock.backends.admin import Admin
@@ -148,12 +149,8 @@ class _Reader:
 
 
 def sound(info: LeaderInfo | None) -> LeaderInfo | None:
-    """Of types and lengths that can be counted on, whoever has written it."""
-    if info is None:
-        return None
-    name = str(info.candidate_id).encode(errors="replace").decode()[:_LONGEST_NAME]
-    metadata = info.metadata if isinstance(info.metadata, Mapping) else {}
-    return LeaderInfo(name, info.token, metadata)
+    """With a name of a bearable length, whoever has written it."""
+    return info and replace(info, candidate_id=info.candidate_id[:_LONGEST_NAME])
 
 
 def _told(error: LeaderLockError) -> str:

@@ -9,12 +9,14 @@ from typing import Any
 import pytest
 
 from leaderlock import FencingToken, LeaderInfo
+from leaderlock.backends.base import Reading
 from leaderlock.monitor.alarms import GRACE, MOST_PAST, Kind
 from leaderlock.monitor.beliefs import MOST_BELIEFS
 from leaderlock.monitor.metrics import MonitorCollector
 from leaderlock.monitor.report import BadReport, read_report
 from leaderlock.monitor.state import HOLD, MOST_NODES, MOST_OUTAGES, MOST_TERMS, Election, State
 from leaderlock.monitor.watcher import sound
+from leaderlock.observer import decode_reading
 
 
 def token(value: int, epoch: int = 1, source: str = "s") -> FencingToken:
@@ -458,13 +460,13 @@ def test_metadata_that_json_or_a_page_cannot_hold_are_not_handed_on(
 
 
 @pytest.mark.parametrize(
-    ("name", "metadata"),
-    [(["a"], 7), ("\ud800", {"k": float("nan")}), ("x" * 5000, {"k": "y" * 9000})],
+    ("name", "metadata"), [("x" * 5000, '{"k": "%s"}' % ("y" * 9000)), ("\\u0000", '{"k": 1e400}')]
 )
 def test_whatever_else_has_written_there_is_shown_as_text_and_breaks_nothing(
-    world: World, name: Any, metadata: Any
+    world: World, name: str, metadata: str
 ) -> None:
-    world.see(sound(LeaderInfo(name, token(1), metadata)))
+    payload = f'{{"id": "{name}", "epoch": 1, "meta": {metadata}}}'.encode()
+    world.see(sound(decode_reading(Reading(payload, 1, "s"))))
     shown = json.dumps(world.state.as_json(world.now), allow_nan=False).encode()
     page = MonitorCollector(world.state, "s", None).page(world.now)
     assert b"leaderlock_monitor_leader{" in page
