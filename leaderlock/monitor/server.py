@@ -116,7 +116,7 @@ class Monitor:
         self._watcher.follow(self.state.elections.keys())
         self._watcher.start()
         try:
-            # Together: a monitor that cannot raise alarms any more must not go on as if all were well.
+            # Together: one that can raise no alarms any more must not go on as if all were well.
             async with asyncio.TaskGroup() as tasks:
                 ticking = tasks.create_task(self._tick(server))
                 await server.serve(sockets=[place])

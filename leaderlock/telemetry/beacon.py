@@ -133,6 +133,9 @@ def is_wanted(url: str | None) -> bool:
 class Beacon:
     """Reports of one client. Made by `start()`."""
 
+    _stop: threading.Event
+    _thread: threading.Thread
+
     def __init__(self, client: Client, endpoint: Endpoint, interval: float) -> None:
         self._endpoint = endpoint
         self._interval = interval
@@ -169,8 +172,7 @@ class Beacon:
 
     def _begin(self) -> None:
         """Also in a forked child, which is a node of its own, and has no thread yet."""
-        is_child = hasattr(self, "_thread")
-        if is_child and self._stop.is_set():
+        if (is_child := hasattr(self, "_thread")) and self._stop.is_set():
             return  # closed by the parent
         self._node = default_candidate_id()
         self._stop = threading.Event()

@@ -466,7 +466,7 @@ def test_whatever_else_has_written_there_is_shown_as_text_and_breaks_nothing(
     world: World, name: str, metadata: str
 ) -> None:
     payload = f'{{"id": "{name}", "epoch": 1, "meta": {metadata}}}'.encode()
-    world.see(sound(decode_reading(Reading(payload, 1, "s"))))
+    world.see(sound(decode_reading(Reading(payload=payload, token=1, source="s"))))
     shown = json.dumps(world.state.as_json(world.now), allow_nan=False).encode()
     page = MonitorCollector(world.state, "s", None).page(world.now)
     assert b"leaderlock_monitor_leader{" in page

