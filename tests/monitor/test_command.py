@@ -167,8 +167,7 @@ def test_a_store_that_hangs_is_one_alarm_however_many_elections_are_read(
 ) -> None:
     hook = Hook()
     with RedisServer() as server, hook.serve() as where:
-        # Each is read again after a ttl: all of them just before the store hangs.
-        with connect(server.url, ttl=3, quarantine=False) as client:
+        with connect(server.url, ttl=1.5, quarantine=False) as client:
             electors = [client.elector(f"job-{number}") for number in range(300)]
             for elector in electors:
                 elector.start()
@@ -176,6 +175,9 @@ def test_a_store_that_hangs_is_one_alarm_however_many_elections_are_read(
                 assert elector.wait_elected(PATIENCE)
             monitor = monitors(server.url, "--ttl", "30", "--webhook", where)
             eventually(lambda: sum(bool(e["leader"]) for e in monitor.state()["elections"]) == 300)
+            # All of them are read again in a ttl: before it is asked next whether the store answers.
+            before = monitor.state()["store"]["answered_at"]
+            eventually(lambda: monitor.state()["store"]["answered_at"] != before)
             server.freeze()
             monitor.wait_alarm("store_unreachable")
             assert monitor.alarms() == {("store_unreachable", None)}
