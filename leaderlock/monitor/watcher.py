@@ -13,6 +13,7 @@ from dataclasses import replace
 from typing import Any
 
 from leaderlock.backends.admin import Admin
+from leaderlock.backends.layout import is_shortened
 from leaderlock.backoff import Backoff
 from leaderlock.client import Client
 from leaderlock.errors import LeaderLockError
@@ -101,7 +102,9 @@ class Watcher:
             names = self.ask(self._admin.elections)
         except LeaderLockError:  # the probe tells of a store that does not answer
             return _LIST_PAUSE
-        self._post(self._listed, frozenset(names) - {PROBE, ""}, self._now())
+        # Of a name too long for a key the store has a part: nobody leads an election of that name.
+        found = frozenset(name for name in names if name and not is_shortened(name))
+        self._post(self._listed, found - {PROBE}, self._now())
         return max(_LIST_PAUSE, _SHARE * (time.monotonic() - began))
 
     def _listed(self, names: Collection[str], now: float) -> None:

@@ -64,6 +64,20 @@ def test_who_leads_on_every_store(
     assert monitor.end() == 128 + signal.SIGTERM
 
 
+def test_a_name_that_the_store_has_in_part_is_no_election(
+    monitors: Monitors, request: pytest.FixtureRequest
+) -> None:
+    url, namespace, long = request.getfixturevalue("redis").url, uuid.uuid4().hex, "ß" * 100
+    monitor = monitors(url, "--namespace", namespace)
+    with connect(url, namespace=namespace, ttl=10, quarantine=False) as client:
+        first, second = client.elector(long), client.elector("e", candidate_id="web-1")
+        with first.lead(timeout=PATIENCE), second.lead(timeout=PATIENCE):
+            monitor.wait_led("e", "web-1")
+            assert [election["name"] for election in monitor.state()["elections"]] == ["e"]
+            beacon.start(client, monitor.url, interval=0.1)
+            eventually(lambda: (monitor.election(long) or {}).get("leader"))
+
+
 def test_two_stores_where_there_should_be_one_are_a_split_brain(
     monitors: Monitors, sqlite: str, tmp_path: Path
 ) -> None:
@@ -175,7 +189,7 @@ def test_a_store_that_hangs_is_one_alarm_however_many_elections_are_read(
                 assert elector.wait_elected(PATIENCE)
             monitor = monitors(server.url, "--ttl", "30", "--webhook", where)
             eventually(lambda: sum(bool(e["leader"]) for e in monitor.state()["elections"]) == 300)
-            # All of them are read again in a ttl: before it is asked next whether the store answers.
+            # All are read again in a ttl: before it is asked next whether the store answers.
             before = monitor.state()["store"]["answered_at"]
             eventually(lambda: monitor.state()["store"]["answered_at"] != before)
             server.freeze()
