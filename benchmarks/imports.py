@@ -13,6 +13,8 @@ from importlib.util import find_spec
 from benchmarks.workers import ROOT
 
 STATEMENTS = (
+    "from dataclasses import dataclass; import enum, json, logging, re, typing",
+    "import leaderlock",
     "from leaderlock import LeaderElector",
     "from leaderlock import LeaderElector; import leaderlock.backends.redis",
     "from leaderlock import LeaderElector; import leaderlock.backends.etcd",
