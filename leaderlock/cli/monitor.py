@@ -11,9 +11,8 @@ import typer
 
 from leaderlock.cli import exits
 from leaderlock.cli.output import print_json
-from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url
+from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url, election_name
 from leaderlock.errors import ConfigurationError
-from leaderlock.url import name
 
 HELP = """
 Watch elections from outside: a web page, Prometheus metrics, and alarms.
@@ -106,7 +105,7 @@ def monitor(
                 f"{len(elections)} elections are named, and --max-elections is {max_elections}"
             )
         wish = Wish(
-            elections=[_name(each) for each in elections or ()],
+            elections=[election_name(each) for each in elections or ()],
             leaderless=leaderless,
             most=max_elections,
             token=_token(token_file),
@@ -139,10 +138,3 @@ def _token(file: Path | None) -> str | None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigurationError(f"cannot read the token file {file}: {why}") from None
-
-
-def _name(text: str) -> str:
-    try:
-        return name(text)
-    except ValueError as error:
-        raise ConfigurationError(f"an election's name must be {error}") from None
