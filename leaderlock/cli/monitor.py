@@ -14,7 +14,7 @@ import typer
 
 from leaderlock.cli import exits
 from leaderlock.cli.output import print_json
-from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url
+from leaderlock.cli.store import ConfigFile, Namespace, Place, Ttl, Url, election_name
 from leaderlock.errors import ConfigurationError
 
 HELP = """
@@ -112,7 +112,7 @@ def monitor(
                 f"--leaderless {leaderless} must be a number of seconds; 0: never"
             )
         wish = Wish(
-            elections=[_name(each) for each in elections or ()],
+            elections=[election_name(each) for each in elections or ()],
             leaderless=leaderless,
             most=max_elections,
             token=_token(token_file),
@@ -145,12 +145,6 @@ def _token(file: Path | None) -> str | None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else "it is not text"
         raise ConfigurationError(f"cannot read the token file {file}: {why}") from None
-
-
-def _name(text: str) -> str:
-    if not 1 <= len(text) <= 255:
-        raise ConfigurationError(f"an election's name has 1 to 255 characters, not {len(text)}")
-    return text
 
 
 def _host(text: str) -> str:

@@ -195,7 +195,6 @@ class Runner:
 
     def _contend_no_more(self) -> None:
         """A stop just before the elector starts would be lost: so again, until it is heard."""
-        self._decided.set()
         while not self._over.is_set():
             self._elector.stop()
             self._over.wait(_STOP_AGAIN)
@@ -220,6 +219,7 @@ class Runner:
             if self._decided.is_set():  # whoever will not wait: nothing of the command is left
                 os._exit(exits.SIGNAL + number)
             self._status = exits.SIGNAL + number
+            self._decided.set()
         threading.Thread(target=self._contend_no_more, daemon=True).start()
 
     def _on_timeout(self) -> None:

@@ -14,6 +14,7 @@ from leaderlock.cli import exits
 from leaderlock.client import Client
 from leaderlock.config import Config, read_mapping, resolve
 from leaderlock.errors import ConfigurationError
+from leaderlock.url import name
 
 _PANEL = "Store"
 _CLOSING = 1.0  # seconds for a store that hangs: no command has a term to release with it
@@ -130,11 +131,23 @@ def require_election(config: Config, given: str | None) -> str:
     """The election that is meant.
 
     Raises:
-        ConfigurationError: none is given anywhere.
+        ConfigurationError: none is given anywhere, or it is no election's name.
     """
     found = given or config.election
     if not found:
         raise ConfigurationError(
             "no election given: name it, set LEADERLOCK_ELECTION, or 'election' in the file"
         )
-    return found
+    return election_name(found)
+
+
+def election_name(text: str) -> str:
+    """The same text, if it can be an election's name.
+
+    Raises:
+        ConfigurationError: it cannot.
+    """
+    try:
+        return name(text)
+    except ValueError as error:
+        raise ConfigurationError(f"election={text!r:.100} must be {error}") from None

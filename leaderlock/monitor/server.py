@@ -117,11 +117,14 @@ class Monitor:
             self.state.add(name, self.now(), is_named=True)
         self._watcher.follow(self.state.elections.keys())
         self._watcher.start()
-        ticking = asyncio.create_task(self._tick(server))
         try:
-            await server.serve(sockets=[place])
+            # Together: one that can raise no alarms any more must not go on as if all were well.
+            async with asyncio.TaskGroup() as tasks:
+                ticking = tasks.create_task(self._tick(server))
+                await server.serve(sockets=[place])
+                ticking.cancel()
         finally:
-            ticking.cancel()
+            self._watcher.stop()
 
     def _post(self, change: Callable[..., None], *args: Any) -> None:
         """Have the state changed, from any thread."""

@@ -240,6 +240,12 @@ class Election:
         in_use = self.is_named or self.leader is not None or self.has_led or self.read_at is None
         return not (in_use or any(belief.is_open for belief in self.beliefs))
 
+    def may_go(self, *, for_stored: bool) -> bool:
+        """Whether it may be forgotten for another one, which the store has or only nodes report."""
+        if self.is_stored:
+            return for_stored and self.is_idle
+        return for_stored or self.is_idle
+
     def as_json(self) -> dict[str, Any]:
         """For the page and for programs."""
         leader, term = self.leader, self.present_term
@@ -328,6 +334,7 @@ class State:
         self.version = 1
         self.removed = 0
         self.left_out = 0
+        self._spare: list[Election] = []  # at the last look, if it was full; who goes first last
         self.reports = 0
         self.store_error: str | None = None
         self.answered_at: float | None = None
@@ -360,16 +367,16 @@ class State:
         return True
 
     def _make_room(self, *, is_stored: bool) -> bool:
-        def may_go(election: Election) -> bool:
-            if election.is_stored:
-                return is_stored and election.is_idle
-            return is_stored or election.is_idle
-
-        found = [election for election in self.elections.values() if may_go(election)]
-        if not found:
-            return False
-        self._remove(min(found, key=lambda election: election.known_at).name)
-        return True
+        # Not looked for here: thousands may be too many, and be told of again and again.
+        while self._spare:
+            election = self._spare[-1]
+            if self.elections.get(election.name) is election and election.may_go(for_stored=True):
+                if not election.may_go(for_stored=is_stored):
+                    return False
+                self._remove(election.name)
+                return True
+            self._spare.pop()
+        return False
 
     def _remove(self, name: str) -> None:
         del self.elections[name]
@@ -457,6 +464,10 @@ class State:
         for node, silent_at in list(self.nodes.items()):
             if now > silent_at:
                 del self.nodes[node]
+        is_full = len(self.elections) >= self.most
+        spare = [e for e in self.elections.values() if is_full and e.may_go(for_stored=True)]
+        spare.sort(key=lambda e: (e.is_stored, not e.is_idle, e.known_at), reverse=True)
+        self._spare = spare
         changes = list(self.alarms.update(conditions, now))
         if changes:
             self._changed()

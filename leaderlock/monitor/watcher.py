@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Collection, Mapping, Set
+from collections.abc import Callable, Collection, Set
+from dataclasses import replace
 from typing import Any
 
 from leaderlock.backends.admin import Admin
+from leaderlock.backends.layout import is_shortened
 from leaderlock.backoff import Backoff
 from leaderlock.client import Client
 from leaderlock.errors import LeaderLockError
 from leaderlock.monitor.state import State
 from leaderlock.observer import LeaderInfo, decode_reading
-from leaderlock.workers import Recurring
+from leaderlock.workers import Recurring, Workers
 
 PROBE = "leaderlock-monitor"
 """An election that is read to see whether the store answers. Nobody leads it."""
@@ -50,7 +52,10 @@ class Watcher:
         self._post = post
         self._admin = admin
         self._readers: dict[str, _Reader] = {}
-        self._probe = Recurring(self._runtime.io, self._look)
+        # Not one of the io threads: to a store that is silent, each of thousands of readings takes
+        # them for a while, and that it is silent must be known before.
+        self._prober = Workers("leaderlock-probe", 1)
+        self._probe = Recurring(self._prober, self._look)
         self._listing = Recurring(self._runtime.io, self._list)
 
     def start(self) -> None:
@@ -58,6 +63,10 @@ class Watcher:
         self._probe.due_in(0.0)
         if self._admin is not None:
             self._listing.due_in(0.0)
+
+    def stop(self) -> None:
+        """End the probe. What reads on threads of the session ends with it."""
+        self._prober.close()
 
     def follow(self, names: Collection[str]) -> None:
         """Read these elections, and no others. Called where the state lives."""
@@ -71,7 +80,7 @@ class Watcher:
         for reader in self._readers.values():
             reader.wake()
 
-    # On the io threads
+    # On the io threads, and that of the probe
 
     def _look(self) -> float:
         try:
@@ -93,7 +102,9 @@ class Watcher:
             names = self.ask(self._admin.elections)
         except LeaderLockError:  # the probe tells of a store that does not answer
             return _LIST_PAUSE
-        self._post(self._listed, frozenset(names) - {PROBE, ""}, self._now())
+        # Of a name too long for a key the store has a part: nobody leads an election of that name.
+        found = frozenset(name for name in names if name and not is_shortened(name))
+        self._post(self._listed, found - {PROBE}, self._now())
         return max(_LIST_PAUSE, _SHARE * (time.monotonic() - began))
 
     def _listed(self, names: Set[str], now: float) -> None:
@@ -141,12 +152,8 @@ class _Reader:
 
 
 def sound(info: LeaderInfo | None) -> LeaderInfo | None:
-    """Of types and lengths that can be counted on, whoever has written it."""
-    if info is None:
-        return None
-    name = str(info.candidate_id).encode(errors="replace").decode()[:_LONGEST_NAME]
-    metadata = info.metadata if isinstance(info.metadata, Mapping) else {}
-    return LeaderInfo(name, info.token, metadata)
+    """With a name of a bearable length, whoever has written it."""
+    return info and replace(info, candidate_id=info.candidate_id[:_LONGEST_NAME])
 
 
 def _told(error: LeaderLockError) -> str:

@@ -1,8 +1,8 @@
 """Tells a webhook of alarms: one POST for all that has happened since the last one.
 
 On a thread of its own, which waits for nobody but the webhook. What cannot be told is tried again,
-with longer and longer pauses, and kept up to a number; after that the oldest is dropped, counted
-and logged.
+with longer and longer pauses, for an hour at most. What happens meanwhile is kept up to a number;
+after that the oldest is dropped and counted.
 """
 
 from __future__ import annotations

@@ -134,6 +134,9 @@ def is_wanted(url: str | None) -> bool:
 class Beacon:
     """Reports of one client. Made by `start()`."""
 
+    _stop: threading.Event
+    _thread: threading.Thread
+
     def __init__(self, client: Client, endpoint: Endpoint, interval: float) -> None:
         self._endpoint = endpoint
         self._interval = interval
@@ -170,7 +173,8 @@ class Beacon:
 
     def _begin(self) -> None:
         """Also in a forked child, which is a node of its own, and has no thread yet."""
-        is_child = hasattr(self, "_thread")
+        if (is_child := hasattr(self, "_thread")) and self._stop.is_set():
+            return  # closed by the parent
         self._node = default_candidate_id()
         self._stop = threading.Event()
         self._wake = threading.Event()
@@ -311,9 +315,12 @@ class Beacon:
             )
         try:
             fields = json.loads(answer.body)
-            self._echo = _Echo(str(fields["monitor"]), float(fields["stamp"]), self._now())
-        except (ValueError, LookupError, TypeError, RecursionError):
+            monitor, stamp = str(fields["monitor"]), float(fields["stamp"])
+            if not math.isfinite(stamp):
+                raise ValueError
+        except (ValueError, LookupError, TypeError, ArithmeticError, RecursionError):
             raise NoAnswer(f"{self._endpoint} is no monitor of leaderlock") from None
+        self._echo = _Echo(monitor, stamp, self._now())
         for _ in range(over):
             self._over.popleft()
 

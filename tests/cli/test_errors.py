@@ -56,6 +56,13 @@ def test_a_wrong_url(url: str, said: str) -> None:
         assert said in fails(*words, code=2, LEADERLOCK_URL=url)
 
 
+@pytest.mark.parametrize("words", [["who"], ["watch"], ["candidates"], ["evict", "--yes"]])
+def test_a_wrong_name(words: list[str], tmp_path: Path) -> None:
+    url = f"sqlite://{tmp_path}/election.db"
+    for wrong in "x" * 256, "\udcff":
+        assert "must be a text of 1 to 255" in fails(*words, wrong, code=2, LEADERLOCK_URL=url)
+
+
 @each_command
 def test_a_store_that_is_not_there(words: list[str]) -> None:
     told = fails(*words, code=69, LEADERLOCK_URL="redis://127.0.0.1:1?ttl=10")

@@ -236,6 +236,17 @@ def test_a_signal_before_the_wait_has_begun_is_not_lost(url: str) -> None:
         assert process.wait(20) == 143
 
 
+def test_after_a_signal_no_command_is_started_however_late_its_thread_comes(
+    url: str, journal: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Runner, "_contend_no_more", lambda runner: None)
+    wish = Wish(words=["touch", str(journal)], grace=0.5, quiet=True)
+    runner = Runner(LeaderElector(url, "e"), wish, {})
+    runner._on_signal(signal.SIGTERM)
+    assert runner.run() == 128 + signal.SIGTERM
+    assert not journal.exists()
+
+
 def test_a_supervisor_that_cannot_be_started_is_no_reason_to_try_for_ever(url: str) -> None:
     elector = LeaderElector(url, "e")
     runner = Runner(elector, Wish(words=["true"], grace=0.5, quiet=True), {"a": "x" * 10_000_000})

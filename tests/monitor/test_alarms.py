@@ -9,13 +9,15 @@ from typing import Any
 import pytest
 
 from leaderlock import FencingToken, LeaderInfo
+from leaderlock.backends.base import Reading
 from leaderlock.monitor.alarms import GRACE, MOST_PAST, Kind
 from leaderlock.monitor.beliefs import MOST_BELIEFS
 from leaderlock.monitor.metrics import MonitorCollector
 from leaderlock.monitor.report import BadReport, read_report
-from leaderlock.monitor.state import HOLD, MOST_NODES, MOST_OUTAGES, MOST_TERMS, State
+from leaderlock.monitor.state import HOLD, MOST_NODES, MOST_OUTAGES, MOST_TERMS, Election, State
 from leaderlock.monitor.watcher import sound
 from leaderlock.monitor.web import _encode
+from leaderlock.observer import decode_reading
 
 
 def token(value: int, epoch: int = 1, source: str = "s") -> FencingToken:
@@ -425,11 +427,13 @@ def test_what_nodes_make_up_keeps_nothing_out_that_the_store_has() -> None:
         row = ROW | {"election": f"made-up-{number}"}
         world.state.tell(read_report(json.dumps(GOOD | {"beliefs": [row]}).encode()), "m", 0.0)
     assert len(world.state.elections) == 5
+    world.state.tick(world.now)
     stored = {"f", "g", "h"}
     world.state.listed(stored, world.now)
     assert stored | {"e"} < world.state.elections.keys()
     assert world.state.left_out == 0
     world.see(None, "f")
+    world.state.tick(world.now)
     for number in range(9):  # nor does it push out what nobody leads
         row = ROW | {"election": f"made-up-{number}"}
         world.state.tell(read_report(json.dumps(GOOD | {"beliefs": [row]}).encode()), "m", 0.0)
@@ -442,10 +446,36 @@ def test_an_election_that_comes_in_place_of_another_one_is_new(world: World) -> 
     for number in range(3):
         row = ROW | {"election": f"f-{number}", "over": "resigned"}
         report = read_report(json.dumps(GOOD | {"beliefs": [row]}).encode())
+        world.state.tick(world.now)
         found.append(world.state.tell(report, "m", world.now))
         found.append(world.state.tell(report, "m", world.now))
         world.see(None, f"f-{number}")
     assert found == [True, False] * 3
+
+
+def test_what_a_node_reports_in_place_of_one_that_is_forgotten_is_new() -> None:
+    world = World(most=2)
+    world.state.add("idle", world.now)
+    world.see(None, "idle")
+    world.state.tick(world.now)
+    body = json.dumps(GOOD | {"beliefs": [ROW | {"election": "busy"}]}).encode()
+    assert world.state.tell(read_report(body), "m", world.now), "it has to be read, too"
+    assert set(world.state.elections) == {"e", "busy"}
+    assert not world.state.tell(read_report(body), "m", world.now)
+
+
+def test_thousands_too_many_cost_no_look_at_all_that_are_kept_for_each(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    looked: list[str] = []
+    monkeypatch.setattr(Election, "is_idle", property(lambda self: looked.append(self.name)))
+    world = World(most=100)
+    names = {f"job-{number}" for number in range(2000)}
+    world.state.listed(names, world.now)
+    world.state.tick(world.now)
+    world.state.listed(names, world.now)
+    assert world.state.left_out == 2000 - 99
+    assert len(looked) <= 100
 
 
 def test_where_elections_are_named_what_nodes_report_of_others_is_left_alone() -> None:
@@ -499,13 +529,13 @@ def test_metadata_that_are_as_deep_as_can_be_read_leave_all_else_to_be_seen(worl
 
 
 @pytest.mark.parametrize(
-    ("name", "metadata"),
-    [(["a"], 7), ("\ud800", {"k": float("nan")}), ("x" * 5000, {"k": "y" * 9000})],
+    ("name", "metadata"), [("x" * 5000, '{"k": "%s"}' % ("y" * 9000)), ("\\u0000", '{"k": 1e400}')]
 )
 def test_whatever_else_has_written_there_is_shown_as_text_and_breaks_nothing(
-    world: World, name: Any, metadata: Any
+    world: World, name: str, metadata: str
 ) -> None:
-    world.see(sound(LeaderInfo(name, token(1), metadata)))
+    payload = f'{{"id": "{name}", "epoch": 1, "meta": {metadata}}}'.encode()
+    world.see(sound(decode_reading(Reading(payload=payload, token=1, source="s"))))
     shown = json.dumps(world.state.as_json(world.now), allow_nan=False).encode()
     page = MonitorCollector(world.state, "s", None).page(world.now)
     assert b"leaderlock_monitor_leader{" in page

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -15,17 +16,19 @@ from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
+import uvicorn
 
-from leaderlock import ConfigurationError, LeaderElector, connect
+from leaderlock import LeaderElector, connect
 from leaderlock.backends.admin import admin_of
+from leaderlock.monitor.server import Monitor, Wish, listen
+from leaderlock.monitor.web import Door, Web
 from leaderlock.telemetry import beacon
 from leaderlock.telemetry.events import Renewed
-from leaderlock.telemetry.post import Endpoint, NoAnswer
 from leaderlock.testing.servers.programs import program
 from leaderlock.testing.servers.redis import RedisServer
 from tests.cli.test_errors import fails
 from tests.cli.tools import environment, leaderlock
-from tests.elector.tools import PATIENCE, eventually, in_child
+from tests.elector.tools import PATIENCE, eventually
 from tests.monitor.tools import TOKEN, Hook, Monitors
 
 
@@ -59,6 +62,20 @@ def test_who_leads_on_every_store(
     assert monitor.metric("store_up", store=url.partition(":")[0]) == 1
     assert monitor.alarms() == set()
     assert monitor.end() == 128 + signal.SIGTERM
+
+
+def test_a_name_that_the_store_has_in_part_is_no_election(
+    monitors: Monitors, request: pytest.FixtureRequest
+) -> None:
+    url, namespace, long = request.getfixturevalue("redis").url, uuid.uuid4().hex, "ß" * 100
+    monitor = monitors(url, "--namespace", namespace)
+    with connect(url, namespace=namespace, ttl=10, quarantine=False) as client:
+        first, second = client.elector(long), client.elector("e", candidate_id="web-1")
+        with first.lead(timeout=PATIENCE), second.lead(timeout=PATIENCE):
+            monitor.wait_led("e", "web-1")
+            assert [election["name"] for election in monitor.state()["elections"]] == ["e"]
+            beacon.start(client, monitor.url, interval=0.1)
+            eventually(lambda: (monitor.election(long) or {}).get("leader"))
 
 
 def test_two_stores_where_there_should_be_one_are_a_split_brain(
@@ -159,6 +176,30 @@ def test_a_store_that_stops_is_an_alarm_and_nobody_is_called_leaderless(
         eventually(lambda: hook.changes("resolved") == ["leaderless", "store_unreachable"])
 
 
+def test_a_store_that_hangs_is_one_alarm_however_many_elections_are_read(
+    monitors: Monitors,
+) -> None:
+    hook = Hook()
+    with RedisServer() as server, hook.serve() as where:
+        with connect(server.url, ttl=1.5, quarantine=False) as client:
+            electors = [client.elector(f"job-{number}") for number in range(300)]
+            for elector in electors:
+                elector.start()
+            for elector in electors:
+                assert elector.wait_elected(PATIENCE)
+            monitor = monitors(server.url, "--ttl", "30", "--webhook", where)
+            eventually(lambda: sum(bool(e["leader"]) for e in monitor.state()["elections"]) == 300)
+            # All are read again in a ttl: before it is asked next whether the store answers.
+            before = monitor.state()["store"]["answered_at"]
+            eventually(lambda: monitor.state()["store"]["answered_at"] != before)
+            server.freeze()
+            monitor.wait_alarm("store_unreachable")
+            assert monitor.alarms() == {("store_unreachable", None)}
+            server.thaw()
+        monitor.wait_alarm("store_unreachable", raised=False)
+    assert hook.changes("raised") == ["store_unreachable"]
+
+
 def test_a_leader_that_cannot_renew_is_an_alarm(monitors: Monitors, sqlite: str) -> None:
     monitor = monitors(sqlite)
     with RedisServer() as server, connect(server.url, ttl=30, quarantine=False) as client:
@@ -197,111 +238,21 @@ def test_run_reports_to_a_monitor(monitors: Monitors, sqlite: str) -> None:
     assert (belief["candidate"], belief["over"]) == ("web-1", "stopped")
 
 
-# The beacon
-
-
-def test_a_monitor_that_is_not_there_holds_up_nothing(
-    sqlite: str, caplog: pytest.LogCaptureFixture
+def test_a_monitor_that_has_met_a_fault_ends_instead_of_raising_no_alarms(
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    with connect(sqlite, ttl=5) as client:
-        reporting = beacon.start(client, "http://127.0.0.1:1/?token=s3cret", interval=0.1)
-        with client.elector("e").lead(timeout=PATIENCE):
-            eventually(lambda: "leaderlock.beacon_failing" in caplog.text)
-        reporting.close()
-    assert caplog.text.count("beacon_failing") == 1
-    assert "s3cret" not in caplog.text + repr(reporting)
+    def fault(now: float) -> None:
+        raise ValueError("a fault")
 
+    async def run(monitor: Monitor) -> None:
+        monkeypatch.setattr(monitor.state, "tick", fault)
+        config = uvicorn.Config(Web(monitor, Door(None, ())).app, lifespan="off", log_config=None)
+        with listen("127.0.0.1:0") as place:
+            await asyncio.wait_for(monitor.run(uvicorn.Server(config), place), PATIENCE)
 
-@pytest.mark.parametrize("status", [200, 400])
-def test_what_is_no_monitor_is_told_and_does_not_end_the_beacon(
-    status: int, sqlite: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    hook = Hook(answer=(status, b"[" * 60_000))
-    with connect(sqlite) as client, hook.serve() as where:
-        reporting = beacon.start(client, where, interval=0.1)
-        eventually(lambda: len(hook.told) >= 2)
-        reporting.close()
-    assert "is no monitor of leaderlock" in caplog.text or "that a monitor says" in caplog.text
-
-
-def test_a_node_with_many_candidates_says_how_long_a_round_takes(sqlite: str) -> None:
-    """Otherwise those that the last report has left out would be taken for silent."""
-    hook = Hook()
-    with connect(sqlite) as client, hook.serve() as where:
-        kept = [client.elector(f"e-{number}") for number in range(1_200)]
-        reporting = beacon.start(client, where, interval=0.2)
-        eventually(lambda: len(hook.told) > 0)
-        reporting.close()
-    assert len(kept) == 1_200
-    assert hook.told[0]["interval"] == pytest.approx(0.6)
-
-
-def test_a_monitor_of_another_namespace_says_so(
-    monitors: Monitors, sqlite: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    monitor = monitors(sqlite)
-    with connect(sqlite, namespace="another") as client:
-        reporting = beacon.start(client, monitor.url, interval=0.1)
-        eventually(lambda: "this monitor watches the namespace 'leaderlock'" in caplog.text)
-        reporting.close()
-
-
-def test_a_forked_child_is_a_node_of_its_own(monitors: Monitors, sqlite: str) -> None:
-    monitor = monitors(sqlite)
-    client = connect(sqlite, ttl=5)
-    reporting = beacon.start(client, monitor.url, interval=0.1)
-    elector = client.elector("e", candidate_id="web-1")
-
-    def lead_in_the_child() -> None:
-        with elector.lead(timeout=PATIENCE):
-            eventually(lambda: (monitor.election("e") or {}).get("beliefs"))
-
-    assert in_child(lead_in_the_child) == ""
-    eventually(lambda: monitor.state()["nodes"] == 2)
-    reporting.close()
-    client.close()
-
-
-def test_a_beacon_ends_with_its_client(monitors: Monitors, sqlite: str) -> None:
-    monitor = monitors(sqlite)
-    client = connect(sqlite)
-    reporting = beacon.start(client, monitor.url, interval=0.1)
-    del client
-    reporting._thread.join(PATIENCE)
-    assert not reporting._thread.is_alive()
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [
-        ({"url": "nonsense"}, "the monitor must be a URL like"),
-        ({"url": "ftp://a"}, "the monitor must be a URL like"),
-        ({"url": "http://a:99999999"}, "the monitor must be a URL like"),
-        ({"url": "http://a b"}, "the monitor must be a URL like"),
-        ({"url": None}, "no monitor given"),
-        ({"interval": 0}, "interval=0 must be 0.1 to 60 seconds"),
-        ({"interval": float("nan")}, "interval=nan"),
-        ({"interval": True}, "interval=True"),
-        ({"token": "ü"}, "printable ASCII"),
-        ({"url": "http://me:pw@127.0.0.1:1", "token": "t" * 16}, "either the login in its URL or"),
-    ],
-)
-def test_a_beacon_that_cannot_be(
-    wrong: dict[str, Any], said: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("LEADERLOCK_MONITOR", raising=False)
-    with pytest.raises(ConfigurationError, match=said):
-        beacon.start(connect("memory://"), **({"url": "http://127.0.0.1:1"} | wrong))
-
-
-def test_an_endpoint_says_nothing_of_its_secrets() -> None:
-    endpoint = Endpoint("it", "http://me:s3cret@127.0.0.1:1/s3cret?k=s3cret", timeout=1)
-    with pytest.raises(NoAnswer) as failure:
-        endpoint.post(b"{}")
-    assert "s3cret" not in f"{endpoint} {endpoint!r} {failure.value}"
-    with pytest.raises(ConfigurationError) as refusal:
-        Endpoint("it", "http://me:s3cret@[/", timeout=1)
-    assert "s3cret" not in str(refusal.value)
+    with connect("memory://") as client, pytest.raises(ExceptionGroup) as ended:
+        asyncio.run(run(Monitor(client, Wish(elections=["e"]), None)))
+    assert "a fault" in str(ended.value.exceptions)
 
 
 # Who may ask
@@ -315,6 +266,9 @@ def test_a_token_opens_and_nothing_else_does(monitors: Monitors, sqlite: str) ->
             assert monitor.ask(path, Authorization=shown).status == 401, path
     assert monitor.ask("/metrics", Authorization=f"Bearer {TOKEN}").status == 200
     assert monitor.ask("/api/state", Cookie=f"leaderlock-monitor={TOKEN}").status == 401
+    # What is asked for does not depend on what the asker calls the host.
+    for host in ("x/static/?", "x/login?", "x/healthz#"):
+        assert monitor.ask("/api/state", Host=host).status == 401, host
     assert monitor.ask("/healthz").status == 200
     front = monitor.ask("/")
     assert (front.status, front.headers["location"]) == (303, "login")
@@ -365,9 +319,16 @@ def test_reports_that_are_none_change_nothing(monitors: Monitors, sqlite: str) -
             assert status == 413
         else:
             assert reply.status == status
+    with socket.create_connection(("127.0.0.1", urlsplit(monitor.url).port or 0)) as given_up:
+        given_up.sendall(
+            b"POST /api/beliefs HTTP/1.1\r\nHost: localhost\r\nContent-Length: 100\r\n"
+            b"Content-Type: application/json\r\n\r\n{"
+        )
     assert monitor.state()["nodes"] == 0
     assert monitor.ask("/static/../server.py").status == 404
     assert monitor.ask("/static/%2e%2e%2fserver.py").status == 404
+    assert monitor.end() == 128 + signal.SIGTERM
+    assert "Traceback" not in monitor.said()
 
 
 def test_what_is_served_carries_the_headers_of_a_safe_page(monitors: Monitors, sqlite: str) -> None:
@@ -416,8 +377,9 @@ def test_prometheus_finds_no_fault_with_the_metrics(monitors: Monitors, sqlite: 
         (["--allow-host", "["], "must be a name alone"),
         (["--max-elections", "0"], "Invalid value for '--max-elections'"),
         (["a", "b", "--max-elections", "1"], "2 elections are named"),
-        (["x" * 256], "an election's name has 1 to 255 characters"),
-        ([""], "an election's name has 1 to 255 characters"),
+        (["x" * 256], "must be a text of 1 to 255 characters"),
+        ([""], "must be a text of 1 to 255 characters"),
+        (["\udcff"], "without lone surrogates"),
         (["--url", "memory://"], "memory:// lives within one process"),
         (["--url", "mysql://a"], "no backend for mysql://"),
     ],
