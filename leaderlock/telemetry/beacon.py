@@ -181,6 +181,7 @@ class Beacon:
         self._notes: deque[_Note] = deque(maxlen=_MOST_NOTES)
         self._terms: dict[Key, _Term] = {}
         self._over: deque[_Term] = deque(maxlen=_MOST_NOTES)
+        self._unexplained: dict[tuple[Key, FencingToken], _Term] = {}
         self._echo: _Echo | None = None
         self._thread = threading.Thread(target=self._run, name="leaderlock-beacon", daemon=True)
         if is_child:
@@ -283,9 +284,17 @@ class Beacon:
     def _report(
         self, rows: list[dict[str, Any]], reasons: dict[tuple[Key, FencingToken], str]
     ) -> dict[str, Any]:
+        for identity, reason in reasons.items():
+            if (term := self._unexplained.pop(identity, None)) is not None:
+                term.reason = reason
+                self._over.append(term)
         for term in self._over:
             term.problem = ""
-            term.reason = term.reason or reasons.get((term.key, term.token), "ended")
+            term.reason = term.reason or reasons.get((term.key, term.token))
+            if term.reason is None:  # seen before the event that says why: that is told, too
+                term.reason = "ended"
+                if len(self._unexplained) < _MOST_NOTES:
+                    self._unexplained[term.key, term.token] = term
         return {"beliefs": [*rows, *map(self._shown, list(self._over)[:MOST_BELIEFS])]}
 
     def _round(self) -> float:

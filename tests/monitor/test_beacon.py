@@ -9,6 +9,8 @@ import pytest
 
 from leaderlock import ConfigurationError, connect
 from leaderlock.telemetry import beacon
+from leaderlock.telemetry.beacon import Beacon
+from leaderlock.telemetry.events import Event, TermEnded
 from leaderlock.telemetry.post import Endpoint, NoAnswer
 from tests.elector.tools import PATIENCE, eventually, in_child
 from tests.monitor.tools import Hook, Monitors
@@ -99,6 +101,32 @@ def test_a_node_with_many_candidates_says_how_long_a_round_takes(sqlite: str) ->
         reporting.close()
     assert len(kept) == 1_200
     assert hook.told[0]["interval"] == pytest.approx(0.6)
+
+
+def test_why_a_term_has_ended_is_told_also_when_its_end_was_seen_first(
+    sqlite: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hook, held = Hook(answer=(200, b'{"monitor": "m", "stamp": 1}')), list[Event]()
+    hear = Beacon._hear
+
+    def hold(self: Beacon, event: Event) -> None:
+        if isinstance(event, TermEnded):
+            held.append(event)
+        else:
+            hear(self, event)
+
+    def told() -> list[str | None]:
+        return [row["over"] for report in list(hook.told) for row in report["beliefs"]]
+
+    monkeypatch.setattr(Beacon, "_hear", hold)
+    with connect(sqlite) as client, hook.serve() as where:
+        reporting = beacon.start(client, where, interval=0.1)
+        with client.elector("e").lead(timeout=PATIENCE):
+            eventually(lambda: None in told())
+        eventually(lambda: "ended" in told() and held)
+        hear(reporting, held[0])
+        eventually(lambda: told()[-1] == "resigned")
+        reporting.close()
 
 
 def test_a_beacon_ends_with_its_client(monitors: Monitors, sqlite: str) -> None:

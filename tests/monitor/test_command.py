@@ -98,17 +98,14 @@ def test_two_stores_where_there_should_be_one_are_a_split_brain(
                 monitor.wait_alarm("split_brain")
                 assert monitor.metric("alarm", kind="split_brain", election="billing") == 1
                 assert monitor.metric("believers", election="billing") == 2
+            over = {"web-1": "resigned", "web-2": "resigned"}
+            eventually(lambda: monitor.over("billing") == over)
             for each in beacons:
                 each.close()
         eventually(lambda: hook.changes("raised") == ["split_brain"], "the webhook")
         assert hook.paths[0] == "/hooks/s3cret?key=s3cret"
         assert "web-1" in hook.told[0]["text"]
         assert hook.told[0]["namespace"] == "leaderlock"
-        beliefs = monitor.election("billing")["beliefs"]
-        assert {belief["candidate"]: belief["over"] for belief in beliefs} == {
-            "web-1": "resigned",
-            "web-2": "resigned",
-        }
     assert "raised=split_brain election='billing'" in monitor.said()
     assert "answers 503" in monitor.said()
     assert "s3cret" not in monitor.said()
@@ -235,7 +232,8 @@ def test_run_reports_to_a_monitor(monitors: Monitors, sqlite: str) -> None:
     )  # fmt: skip
     assert done.returncode == 0, done
     (belief,) = monitor.election("e")["beliefs"]
-    assert (belief["candidate"], belief["over"]) == ("web-1", "stopped")
+    assert belief["candidate"] == "web-1"
+    assert belief["over"] in ("stopped", "ended")  # its last report may be before the event
 
 
 def test_a_monitor_that_has_met_a_fault_ends_instead_of_raising_no_alarms(

@@ -96,6 +96,11 @@ class MonitorProcess:
 
         eventually(is_told, f"{candidate} believes to lead {election}")
 
+    def over(self, election: str) -> dict[str, str | None]:
+        """Why each belief is over, by candidate."""
+        beliefs = (self.election(election) or {"beliefs": []})["beliefs"]
+        return {belief["candidate"]: belief["over"] for belief in beliefs}
+
     def wait_alarm(self, kind: str, *, raised: bool = True) -> None:
         eventually(
             lambda: (kind in {name for name, _ in self.alarms()}) is raised,
