@@ -20,7 +20,7 @@ from tests.monitor.browser import chromium
 from tests.monitor.tools import MonitorProcess
 
 _ELECTIONS = ("billing", "cron", "reports", "search-index", "thumbnails")
-_STEP = 9.0
+_STEP = 9.0  # seconds of the life that is drawn
 
 
 def draw(file: Path, *, dark: bool) -> None:
@@ -52,7 +52,7 @@ def draw(file: Path, *, dark: bool) -> None:
         browser.wait_text("#alarms", "Split brain")
         browser.wait_text("#alarms", "Nobody leads")
         browser.driver.execute_script("document.activeElement.blur()")
-        time.sleep(1.5)
+        time.sleep(1.5)  # the page draws its times anew every second
         browser.picture(file)
 
 
